@@ -1,0 +1,89 @@
+// Functions about one entry, whatever its kind.
+#include "cache/entries.hpp"
+
+extern "C" {
+#include "access/htup_details.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+#include "utils/timestamp.h"
+}
+
+namespace pgcache {
+
+namespace {
+
+TimestampTz timestamp_of(engine::Milliseconds at) { return at * 1000; }
+
+// json and counters as cache_get returns them, text as a JSON string; bytes have no JSON form.
+Datum any_value_as_jsonb(const EntryValue& read, bool& is_null) {
+  is_null = read.entry.kind == engine::Kind::bytes;
+  if (is_null) return Datum{0};
+  if (read.entry.kind != engine::Kind::text) return jsonb_of(read);
+  JsonbValue text;
+  text.type = jbvString;
+  text.val.string.val = VARDATA(read.value);
+  text.val.string.len = static_cast<int>(VARSIZE(read.value) - VARHDRSZ);
+  return JsonbPGetDatum(JsonbValueToJsonb(&text));
+}
+
+}  // namespace
+
+}  // namespace pgcache
+
+PGCACHE_FUNCTION(pgcache_exists) {
+  using namespace pgcache;
+  require_cache();
+  PG_RETURN_BOOL(cache.peek(key_argument(fcinfo, 0), pg::now_for_reading()).status == engine::Status::ok);
+}
+
+PGCACHE_FUNCTION(pgcache_ttl) {
+  using namespace pgcache;
+  require_cache();
+  const engine::Milliseconds now = pg::now_for_reading();
+  const engine::ReadResult found = cache.peek(key_argument(fcinfo, 0), now);
+  if (found.status != engine::Status::ok) PG_RETURN_NULL();
+  auto* left = static_cast<Interval*>(palloc0(sizeof(Interval)));
+  if (found.entry.expires_at != 0) left->time = (found.entry.expires_at - now) * 1000;
+  PG_RETURN_INTERVAL_P(left);
+}
+
+PGCACHE_FUNCTION(pgcache_touch) {
+  using namespace pgcache;
+  require_cache();
+  const engine::Key key = required_key(fcinfo, 0);
+  const engine::Expiry expiry = expiry_argument(fcinfo, 1);
+  PG_RETURN_BOOL(cache.touch(key, pg::now_for_reading(), expiry) == engine::Status::ok);
+}
+
+PGCACHE_FUNCTION(pgcache_delete) {
+  using namespace pgcache;
+  require_cache();
+  const engine::Key key = required_key(fcinfo, 0);
+  std::optional<engine::Version> if_version;
+  if (!PG_ARGISNULL(1)) if_version = static_cast<engine::Version>(PG_GETARG_INT64(1));
+  const bool deleted = cache.remove(key, pg::now_for_reading(), if_version) == engine::Status::ok;
+  if (deleted) count(&Counts::deletes);
+  PG_RETURN_BOOL(deleted);
+}
+
+// (found, kind, value, version, expires_at, size_bytes)
+PGCACHE_FUNCTION(pgcache_entry) {
+  using namespace pgcache;
+  require_cache();
+  const engine::Key key = key_argument(fcinfo, 0);
+  TupleDesc descriptor;
+  if (get_call_result_type(fcinfo, nullptr, &descriptor) != TYPEFUNC_COMPOSITE)
+    elog(ERROR, "return type must be a row type");
+  const EntryValue read = read_entry(key, engine::kAnyKind);
+  const bool found = read.value != nullptr;
+  Datum values[6] = {BoolGetDatum(found)};
+  bool nulls[6] = {false, !found, true, false, !found || read.entry.expires_at == 0, !found};
+  values[3] = Int64GetDatum(static_cast<int64_t>(read.entry.version));
+  if (found) {
+    values[1] = CStringGetTextDatum(kind_name(read.entry.kind));
+    values[2] = any_value_as_jsonb(read, nulls[2]);
+    values[4] = TimestampTzGetDatum(timestamp_of(read.entry.expires_at));
+    values[5] = Int64GetDatum(static_cast<int64_t>(read.entry.size_bytes));
+  }
+  PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(descriptor), values, nulls)));
+}

@@ -1,0 +1,44 @@
+#include "cache/settings.hpp"
+
+#include "engine/geometry.hpp"
+
+extern "C" {
+#include "utils/guc.h"
+}
+
+namespace pgcache {
+
+namespace {
+
+constexpr int kMegabyte = 1024 * 1024;
+
+int memory_megabytes = 64;
+int default_ttl_seconds = 3600;
+int max_value_bytes = 16 * kMegabyte;
+
+}  // namespace
+
+void define_cache_settings() {
+  // Only a server start can take memory; loaded later, the module has none, and only must not call the setting unknown.
+  const GucContext at_start = process_shared_preload_libraries_in_progress ? PGC_POSTMASTER : PGC_SIGHUP;
+  DefineCustomIntVariable("pgcache.memory", "Memory for the cache, its index and everything else that it shares.",
+                            nullptr, &memory_megabytes, 64, static_cast<int>(engine::kMinMemory / kMegabyte),
+                            static_cast<int>(engine::kMaxMemory / kMegabyte), at_start, GUC_UNIT_MB, nullptr,
+                            nullptr, nullptr);
+  DefineCustomIntVariable("pgcache.default_ttl", "Time to live of entries that are set without one.",
+                          "0 means that they do not expire.", &default_ttl_seconds, 3600, 0,
+                          static_cast<int>(engine::kMaxTtl / 1000), PGC_USERSET, GUC_UNIT_S, nullptr, nullptr, nullptr);
+  DefineCustomIntVariable("pgcache.max_value_size", "Largest value that is stored; larger ones are an error.",
+                          "A quarter of pgcache.memory is the most that fits, whatever this says.", &max_value_bytes,
+                          16 * kMegabyte, 1, 512 * kMegabyte, PGC_SUSET, GUC_UNIT_BYTE, nullptr, nullptr, nullptr);
+}
+
+uint64_t memory_setting() { return static_cast<uint64_t>(memory_megabytes) * kMegabyte; }
+
+engine::Milliseconds default_ttl_setting() { return engine::Milliseconds{default_ttl_seconds} * 1000; }
+
+uint64_t max_value_size_setting() {
+  return std::min<uint64_t>(static_cast<uint64_t>(max_value_bytes), memory_setting() / 4);
+}
+
+}  // namespace pgcache

@@ -1,0 +1,146 @@
+#include "cache/shared_cache.hpp"
+
+#include "cache/saved_cache.hpp"
+#include "cache/settings.hpp"
+#include "pg/clock.hpp"
+#include "pg/lwlocks.hpp"
+#include "pg/preload.hpp"
+
+extern "C" {
+#include "access/xlog.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/shmem.h"
+}
+
+namespace pgcache {
+
+// All but the cache itself, which follows at the next multiple of 64 bytes.
+struct SharedState {
+  LWLockPadded* locks;
+  bool standby;
+  SavedCacheState saved;
+  WorkerState worker;
+  Statistics statistics;  // ends in an array
+};
+
+engine::Cache cache;
+uint16_t my_database = 0;
+
+namespace internal {
+bool ready = false;
+bool* standby = nullptr;
+}  // namespace internal
+
+namespace {
+
+SharedState* shared_state = nullptr;
+
+constexpr const char* kTranche = "pgcache";
+shmem_request_hook_type previous_request_hook = nullptr;
+shmem_startup_hook_type previous_startup_hook = nullptr;
+
+size_t state_bytes() {
+  return TYPEALIGN(64, offsetof(SharedState, statistics) + Statistics::size(static_cast<uint32_t>(MaxBackends)));
+}
+
+engine::Buffer cache_memory() {
+  return {reinterpret_cast<std::byte*>(shared_state) + state_bytes(), memory_setting()};
+}
+
+int lock_count() { return static_cast<int>(engine::Cache::lock_count(memory_setting())); }
+
+void request_shared_memory() {
+  if (previous_request_hook != nullptr) previous_request_hook();
+  RequestAddinShmemSpace(add_size(state_bytes(), memory_setting()));
+  RequestNamedLWLockTranche(kTranche, lock_count() + 1);  // the last guards the statistics
+}
+
+// Runs in the postmaster, after the shutdown checkpoint if there was one.
+void seal_at_exit(int code, Datum) {
+  if (code != 0 || MyProcPid != PostmasterPid || shared_state == nullptr || !shared_state->saved.written) return;
+  seal_saved_cache(shared_state->saved, engine::Cache::attach(cache_memory(), pg::lockless_environment()));
+}
+
+// Versions handed out before a crash must not fit anything after it: each life starts above what the last can have
+// reached, at fewer than 65,536 writes a second on average.
+engine::Version sequence_floor() {
+  constexpr int64_t kFirst = 788'918'400;  // 2025-01-01, in seconds from PostgreSQL's epoch
+  return static_cast<engine::Version>(std::max<int64_t>(GetCurrentTimestamp() / USECS_PER_SEC - kFirst, 1)) << 16;
+}
+
+void start_shared_memory() {
+  if (previous_startup_hook != nullptr) previous_startup_hook();
+  bool found = false;
+  LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+  shared_state =
+      static_cast<SharedState*>(ShmemInitStruct("pgcache", add_size(state_bytes(), memory_setting()), &found));
+  LWLockRelease(AddinShmemInitLock);
+  internal::standby = &shared_state->standby;
+  LWLockPadded* const locks = GetNamedLWLockTranche(kTranche);
+  if (!found) {
+    memset(static_cast<void*>(shared_state), 0, offsetof(SharedState, statistics));
+    shared_state->locks = locks;
+    statistics_format(shared_state->statistics, static_cast<uint32_t>(MaxBackends), &locks[lock_count()].lock);
+    uint64_t secret = 0;
+    if (!pg_strong_random(&secret, sizeof secret)) ereport(FATAL, (errmsg("could not generate random numbers")));
+    const std::optional<engine::Version> saved = believable_saved_cache();
+    cache = engine::Cache::format(cache_memory(), pg::lwlock_environment(locks), secret, pg::now_for_reading(),
+                                  std::max(sequence_floor(), saved.value_or(0)));
+    shared_state->saved.loadable = saved.has_value();
+    shared_state->saved.fresh = cache.sequence();
+    if (!IsUnderPostmaster) on_shmem_exit(seal_at_exit, Datum{0});
+  }
+  cache = engine::Cache::attach(cache_memory(), pg::lwlock_environment(locks));
+}
+
+}  // namespace
+
+void install_shared_cache() {
+  previous_request_hook = shmem_request_hook;
+  shmem_request_hook = request_shared_memory;
+  previous_startup_hook = shmem_startup_hook;
+  shmem_startup_hook = start_shared_memory;
+}
+
+bool cache_is_shared() { return shared_state != nullptr; }
+
+void internal::get_ready() {
+  if (!cache_is_shared()) pg::raise_not_preloaded();
+  pg::require_same_version();
+  const std::optional<uint16_t> number = cache.register_database(MyDatabaseId);
+  if (!number)
+    ereport(ERROR, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+                    errmsg("the cache serves at most %u databases", engine::kMaxDatabases),
+                    errhint("Drop databases that are not needed, or restart the server: the count begins anew.")));
+  my_database = *number;
+  statistics_join(shared_state->statistics, my_database);
+  if (RecoveryInProgress()) engine::store_relaxed(shared_state->standby, true);
+  ready = true;
+}
+
+void require_cache_of_worker() {
+  if (RecoveryInProgress()) engine::store_relaxed(shared_state->standby, true);
+  if (engine::load_relaxed(shared_state->standby)) internal::after_promotion();
+}
+
+void internal::after_promotion() {
+  if (RecoveryInProgress()) return;
+  // Several may meet here and do the same. All entries end before the flag does, so whoever finds it down finds none.
+  for (uint16_t number = 0; number < engine::kMaxDatabases; ++number)
+    if (engine::load_relaxed(cache.database(number).oid) != 0) cache.invalidate_database(number);
+  engine::atomic(shared_state->standby).store(false, std::memory_order_release);
+}
+
+void wait_a_little() {
+  CHECK_FOR_INTERRUPTS();
+  pg_usleep(1000);
+}
+
+Statistics& shared_statistics() { return shared_state->statistics; }
+
+SavedCacheState& saved_cache_state() { return shared_state->saved; }
+
+WorkerState& worker_state() { return shared_state->worker; }
+
+}  // namespace pgcache

@@ -1,0 +1,205 @@
+// The storage engine: a cache in a fixed span of bytes that many processes share.
+//
+// Guarantees
+//  - A read returns a whole value that some write stored under exactly that key and that no later write, delete or
+//    clear has replaced, and never one whose time is over.
+//  - A write always finds room: what was read least gives way. It reports busy only while other writers of large
+//    values hold their memory.
+//  - One lock hold touches at most kMaxBytesPerHold bytes and kMaxItemsPerHold items, whatever the sizes of the values
+//    and of the cache.
+//  - No call allocates, throws, waits for anything but a lock, or leaves half an update when it returns. A process
+//    killed inside a call leaves the memory unusable: its owner must format it again, as the postmaster does.
+//
+// Locks: one for each shard, and one (the last) for the table of databases. None is taken while another is held.
+#pragma once
+
+#include "databases.hpp"
+#include "environment.hpp"
+#include "geometry.hpp"
+#include "index.hpp"
+#include "record.hpp"
+#include "segments.hpp"
+#include "shard.hpp"
+#include "types.hpp"
+#include "versions.hpp"
+
+namespace pgcache::engine {
+
+constexpr uint16_t kEveryDatabase = UINT16_MAX;
+
+// Where a walk over all entries stands. Entries present during the whole walk are met exactly once.
+struct ScanCursor {
+  uint32_t shard = 0;
+  uint32_t bucket = 0;
+};
+
+// One step of a walk. Holds copies, so nothing is locked while the caller looks at them.
+struct ScanBatch {
+  struct Entry {
+    uint16_t key_at;
+    uint16_t key_bytes;
+    uint16_t database;
+    EntryInfo info;
+  };
+  static constexpr uint32_t kEntries = 64;
+  Entry entries[kEntries];
+  uint32_t count = 0;
+  uint32_t key_bytes_used = 0;
+  char keys[kEntries * kMaxKeyBytes];
+
+  [[nodiscard]] std::string_view key(const Entry& entry) const noexcept { return {keys + entry.key_at, entry.key_bytes}; }
+};
+
+// Where the search for expired memory stands.
+struct ExpiryCursor {
+  uint32_t segment = 0;
+};
+
+struct ExpiryStep {
+  uint32_t items = 0;      // entries dropped
+  uint32_t segments = 0;   // segments given back
+  bool wrapped = false;    // the step ended a round over all memory
+};
+
+struct MemoryStatus {
+  uint64_t bytes_total;  // the budget
+  uint64_t bytes_free;   // in segments that hold nothing
+};
+
+// A handle: pointers into the shared memory, valid in this process only. Copy it freely.
+class Cache {
+ public:
+  Cache() noexcept = default;
+
+  // How many locks the environment must provide for that budget.
+  static uint32_t lock_count(uint64_t memory) noexcept { return Geometry::of(memory).shards + 1; }
+
+  // Makes an empty cache of the bytes: at least kMinMemory, 64-byte aligned. `secret` keys the hash. `sequence_floor`:
+  // versions start above it, so that a version handed out by an earlier life of the cache never fits again.
+  static Cache format(Buffer memory, const Environment& environment, uint64_t secret, Milliseconds now,
+                      Version sequence_floor) noexcept;
+  // A handle to what another process has formatted.
+  static Cache attach(Buffer memory, const Environment& environment) noexcept;
+
+  [[nodiscard]] Key key(uint16_t database, std::string_view bytes) const noexcept;
+  void prefetch(const Key& key) const noexcept;
+
+  // Copies the value into `buffer`; an empty buffer with peek asks for the entry alone and counts as no use of it.
+  [[nodiscard]] ReadResult read(const Key& key, Milliseconds now, Kinds kinds, Buffer buffer) const noexcept;
+  [[nodiscard]] ReadResult peek(const Key& key, Milliseconds now) const noexcept;
+  [[nodiscard]] WriteResult write(const Key& key, const WriteRequest& request, Milliseconds now) noexcept;
+  // Reads and deletes; a refused or failed take deletes nothing.
+  [[nodiscard]] ReadResult take(const Key& key, Milliseconds now, Kinds kinds, Buffer buffer) noexcept;
+  [[nodiscard]] Status touch(const Key& key, Milliseconds now, Expiry expiry) noexcept;
+  [[nodiscard]] Status remove(const Key& key, Milliseconds now, std::optional<Version> if_version) noexcept;
+  [[nodiscard]] CounterResult increment(const Key& key, int64_t by, Expiry when_created, bool create_missing,
+                                        Milliseconds now) noexcept;
+
+  // False when the walk is over. Skips other databases' entries (unless kEveryDatabase is asked for) and those whose time
+  // is over.
+  bool scan(ScanCursor& cursor, uint16_t database, Milliseconds now, ScanBatch& batch) const noexcept;
+
+  // From here on no older entry of the database is read, and no fill whose miss came before is stored.
+  void invalidate_database(uint16_t database) noexcept;
+  // As above for fills only: entries stay.
+  void fence_database(uint16_t database) noexcept;
+  // Drops entries that invalidate_database has ended, a step at a time; counts the ones that were live. False when over.
+  bool sweep_database(ScanCursor& cursor, uint16_t database, Milliseconds now, uint64_t& dropped) noexcept;
+  // One step of giving expired memory back: looks at some thousand segments, rewrites or frees at most one.
+  ExpiryStep expire(ExpiryCursor& cursor, Milliseconds now) noexcept;
+
+  // The database's number for Key, registering it; none if kMaxDatabases others are.
+  [[nodiscard]] std::optional<uint16_t> register_database(uint32_t oid) noexcept;
+  [[nodiscard]] std::optional<uint16_t> find_database(uint32_t oid) const noexcept;
+  // The number may then serve another database. Sweep first.
+  void forget_database(uint16_t database) noexcept;
+  [[nodiscard]] Database& database(uint16_t number) const noexcept { return databases_[number]; }
+
+  [[nodiscard]] Version sequence() const noexcept;
+  [[nodiscard]] uint64_t secret() const noexcept;
+  [[nodiscard]] const Geometry& geometry() const noexcept { return geometry_; }
+  [[nodiscard]] MemoryStatus memory_status() const noexcept;
+  // The slot of the key's hash, of slot_count(); how a saved copy of the cache learns what has changed since.
+  [[nodiscard]] uint32_t slot_number(uint64_t hash) const noexcept;
+  [[nodiscard]] uint32_t slot_count() const noexcept { return geometry_.shards * geometry_.slots_per_shard; }
+  [[nodiscard]] Version slot_changed(uint32_t slot) const noexcept;
+
+ private:
+  struct Header;
+  class Hold;
+  // How a pass over a segment treats the live records in it.
+  enum class Pass : uint8_t { evict, compact, expire, drop_all };
+  enum class Loss : uint8_t { replaced, evicted, expired, invalidated };
+  // A value that is on its way in: its large part is written already, the rest waits in the request.
+  struct Incoming;
+  // Of one record under the shard's lock.
+  struct Found {
+    Place place;
+    Record record{nullptr};
+    explicit operator bool() const noexcept { return static_cast<bool>(place); }
+  };
+
+  static Cache at(Buffer memory, const Environment& environment) noexcept;
+
+  // Everything below runs under the lock of the shard that it names.
+  [[nodiscard]] uint16_t shard_of(const Key& key) const noexcept;
+  [[nodiscard]] Index index(uint16_t shard) const noexcept;
+  [[nodiscard]] VersionSlot& slot(const Key& key) const noexcept;
+  [[nodiscard]] Found find(const Key& key) const noexcept;
+  [[nodiscard]] Found find_live(const Key& key, Milliseconds now) const noexcept;
+  [[nodiscard]] bool ended(const Record& record, Milliseconds now) const noexcept;
+  [[nodiscard]] bool expired(const Record& record, Milliseconds now) const noexcept;
+  [[nodiscard]] EntryInfo info(const Record& record) const noexcept;
+  [[nodiscard]] EntryInfo miss() const noexcept;
+  [[nodiscard]] bool nobody_since(const Key& key, Version version) const noexcept;
+
+  [[nodiscard]] bool may_write(const Key& key, const Found& existing, const WriteRequest& request) const noexcept;
+  [[nodiscard]] WriteResult place(const Key& key, const WriteRequest& request, Incoming& incoming, Milliseconds now,
+                                  uint32_t& spare, bool& needs_segment) noexcept;
+  [[nodiscard]] Version written_version(const Key& key, const WriteRequest& request) noexcept;
+  [[nodiscard]] uint64_t resolve(const Expiry& expiry, const Found& existing) const noexcept;
+  void store(Record record, const WriteRequest& request, const Incoming& incoming, uint64_t expiry,
+             Version version) noexcept;
+  [[nodiscard]] uint32_t room_for(uint16_t shard, QueueName queue, uint32_t ttl_class, uint32_t bytes,
+                                  uint32_t& spare) noexcept;
+  [[nodiscard]] Place make_place(uint16_t shard, HashParts hash) noexcept;
+  void note_expiry(SegmentMeta& meta, uint64_t expiry) noexcept;
+  void forget_record(uint16_t shard, uint32_t segment, Record record, Loss loss) noexcept;
+  void erase(uint16_t shard, const Found& found, HashParts hash, Loss loss) noexcept;
+  void close_if_empty(uint16_t shard, uint32_t segment) noexcept;
+  void open_segment(uint16_t shard, QueueName queue, uint32_t ttl_class, uint32_t segment) noexcept;
+  void free_segment(uint16_t shard, uint32_t segment) noexcept;  // out of its queue, into nobody's
+
+  [[nodiscard]] uint32_t keep_survivors(uint16_t shard, uint32_t segment, Pass pass, Milliseconds now,
+                                        uint32_t& dropped) noexcept;
+  [[nodiscard]] bool move_survivors(uint16_t shard, uint32_t segment, QueueName to, uint32_t survivors,
+                                    Pass pass) noexcept;
+  void slide_survivors(uint16_t shard, uint32_t segment, QueueName to, Pass pass) noexcept;
+  [[nodiscard]] uint32_t rewrite(uint16_t shard, uint32_t segment, Pass pass, Milliseconds now,
+                                 uint32_t& dropped) noexcept;
+  void survived(uint16_t shard, Record record, QueueName from, QueueName to, Pass pass) noexcept;
+  [[nodiscard]] uint32_t reclaim_oldest(uint16_t shard, bool force, Milliseconds now) noexcept;
+
+  // These take locks themselves.
+  [[nodiscard]] uint32_t obtain_segment(uint16_t near, Milliseconds now) noexcept;
+  [[nodiscard]] uint16_t choose_victim(uint16_t near) noexcept;
+  [[nodiscard]] Status write_large_part(uint16_t near, Bytes value, Incoming& incoming, Milliseconds now) noexcept;
+  void reserve_over(uint32_t segments) noexcept;
+
+  [[nodiscard]] uint64_t hash(uint16_t database, std::string_view bytes) const noexcept;
+  [[nodiscard]] uint64_t since_epoch(Milliseconds at) const noexcept;
+  [[nodiscard]] Milliseconds from_epoch(uint64_t expiry) const noexcept;
+  [[nodiscard]] Version next_version() noexcept;
+
+  Header* header_ = nullptr;
+  Database* databases_ = nullptr;
+  Shard* shards_ = nullptr;
+  VersionSlot* slots_ = nullptr;
+  Bucket* buckets_ = nullptr;
+  GhostSet* ghosts_ = nullptr;
+  Segments segments_;
+  Geometry geometry_{};
+  Environment environment_{};
+};
+
+}  // namespace pgcache::engine

@@ -1,0 +1,110 @@
+// A shard's hash table: buckets of one cache line with twelve one-byte tags and twelve record addresses. A key that finds
+// its bucket full goes to one of the next; a bucket counts the keys that passed it by, so that a search knows when to stop
+// and no deletion leaves a tombstone (as F14 does). Guarded by the shard's lock.
+//
+// Beside each bucket lies a ghost set: fingerprints of the last keys evicted from the small queue (S3-FIFO).
+#pragma once
+
+#include <bit>
+
+#include "shared.hpp"
+
+namespace pgcache::engine {
+
+constexpr uint32_t kBucketEntries = 12;
+// A search visits so many buckets at most. A key that finds them all full takes the place of another.
+constexpr uint32_t kMaxProbes = 16;
+constexpr uint32_t kGhosts = 4;
+
+struct alignas(64) Bucket {
+  uint8_t tags[kBucketEntries];  // 0: empty
+  uint8_t passed;                // keys that went on to later buckets; stays at 255 once there
+  uint8_t unused[3];             // always zero
+  uint32_t addresses[kBucketEntries];
+};
+static_assert(Shareable<Bucket> && sizeof(Bucket) == 64);
+
+struct GhostSet {
+  uint16_t fingerprints[kGhosts];  // newest first; 0: none
+};
+static_assert(Shareable<GhostSet> && sizeof(GhostSet) == 8);
+
+// Which bits of a key's hash decide what.
+struct HashParts {
+  uint64_t hash;
+
+  [[nodiscard]] uint32_t shard(uint32_t shards) const noexcept {
+    return static_cast<uint32_t>(hash >> 48) & (shards - 1);
+  }
+  [[nodiscard]] uint32_t bucket(uint32_t buckets) const noexcept {
+    return static_cast<uint32_t>(((hash >> 16 & 0xffffffff) * buckets) >> 32);
+  }
+  [[nodiscard]] uint8_t tag() const noexcept {
+    const auto tag = static_cast<uint8_t>(hash);
+    return tag == 0 ? 1 : tag;
+  }
+  [[nodiscard]] uint16_t fingerprint() const noexcept {
+    const auto print = static_cast<uint16_t>(hash);
+    return print == 0 ? 1 : print;
+  }
+  [[nodiscard]] uint32_t slot(uint32_t slots) const noexcept { return static_cast<uint32_t>(hash) & (slots - 1); }
+};
+
+// Where an address stands in the index.
+struct Place {
+  Bucket* bucket = nullptr;
+  uint32_t entry = 0;
+  uint32_t probes = 0;  // buckets passed by on the way
+
+  explicit operator bool() const noexcept { return bucket != nullptr; }
+  [[nodiscard]] uint32_t& address() const noexcept { return bucket->addresses[entry]; }
+};
+
+class Index {
+ public:
+  Index(Bucket* buckets, GhostSet* ghosts, uint32_t count) noexcept : buckets_(buckets), ghosts_(ghosts), count_(count) {}
+
+  // The first place with the hash's tag of which `is_it(address)` says yes.
+  template <typename Predicate>
+  [[nodiscard]] Place find(HashParts hash, Predicate is_it) const noexcept;
+
+  // An empty place, or none after kMaxProbes buckets. Nothing changes until `occupy`.
+  [[nodiscard]] Place find_empty(HashParts hash) const noexcept;
+  void occupy(HashParts hash, const Place& place, uint32_t address) noexcept;
+  void vacate(HashParts hash, const Place& place) noexcept;
+
+  [[nodiscard]] Bucket& bucket(uint32_t number) const noexcept { return buckets_[number]; }
+  [[nodiscard]] Bucket& home(HashParts hash) const noexcept { return buckets_[hash.bucket(count_)]; }
+  [[nodiscard]] uint32_t count() const noexcept { return count_; }
+
+  void remember_evicted(HashParts hash) noexcept;
+  // True if the key was evicted not long ago; forgets it.
+  bool was_evicted(HashParts hash) noexcept;
+
+ private:
+  [[nodiscard]] uint32_t next(uint32_t bucket) const noexcept { return bucket + 1 == count_ ? 0 : bucket + 1; }
+
+  Bucket* buckets_;
+  GhostSet* ghosts_;
+  uint32_t count_;
+};
+
+template <typename Predicate>
+Place Index::find(HashParts hash, Predicate is_it) const noexcept {
+  const uint8_t tag = hash.tag();
+  uint32_t number = hash.bucket(count_);
+  for (uint32_t probes = 0; probes < kMaxProbes; ++probes) {
+    Bucket& bucket = buckets_[number];
+    uint32_t candidates = 0;
+    for (uint32_t entry = 0; entry < kBucketEntries; ++entry) candidates |= uint32_t{bucket.tags[entry] == tag} << entry;
+    for (; candidates != 0; candidates &= candidates - 1) {
+      const auto entry = static_cast<uint32_t>(std::countr_zero(candidates));
+      if (is_it(bucket.addresses[entry])) return {&bucket, entry, probes};
+    }
+    if (bucket.passed == 0) break;
+    number = next(number);
+  }
+  return {};
+}
+
+}  // namespace pgcache::engine

@@ -1,0 +1,130 @@
+// A stored entry: a 17-byte header, the key, the value. Records lie one behind another in a segment's bytes.
+//
+//   byte 0      state: kind (2 bits), frequency (2), large (1), dead (1)
+//   bytes 1-3   key length minus one (10 bits), inline length (14)
+//   bytes 4-5   database number
+//   bytes 6-11  version
+//   bytes 12-16 when it ends, in milliseconds since the cache's epoch; 0: never
+//
+// Everything but the frequency changes under the shard's exclusive lock alone. Readers raise the frequency under the
+// shared lock; two that meet may count as one.
+#pragma once
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+
+#include "geometry.hpp"
+#include "shared.hpp"
+#include "types.hpp"
+
+namespace pgcache::engine {
+
+constexpr uint32_t kRecordHeaderBytes = 17;
+constexpr Version kMaxVersion = (Version{1} << 48) - 1;
+constexpr uint64_t kMaxExpiry = (uint64_t{1} << 40) - 1;
+
+// Where the bytes of a large value are; the inline bytes of a large record start with it. What is too short to fill a
+// segment of its own follows inline.
+struct LargeValue {
+  uint32_t value_bytes;
+  uint32_t first;     // segments, chained by SegmentMeta::next
+  uint32_t last;
+  uint32_t segments;
+};
+static_assert(Shareable<LargeValue> && sizeof(LargeValue) == 16);
+
+// A record with a key and a value of these sizes fits one segment.
+constexpr uint32_t kMaxInlineValue = kSegmentBytes - kRecordHeaderBytes - kMaxKeyBytes - sizeof(LargeValue);
+static_assert(kMaxInlineValue + sizeof(LargeValue) < (1U << 14) && kMaxKeyBytes <= (1U << 10));
+
+class Record {
+ public:
+  static constexpr uint8_t kMaxFrequency = 3;
+
+  explicit Record(std::byte* at) noexcept : at_(at) {}
+
+  static uint32_t size(uint32_t key_bytes, uint32_t inline_bytes, uint32_t address_shift) noexcept {
+    const uint32_t unit = 1U << address_shift;
+    return (kRecordHeaderBytes + key_bytes + inline_bytes + unit - 1) & ~(unit - 1);
+  }
+
+  void create(const Key& key, Kind kind, bool large, uint32_t inline_bytes) noexcept {
+    set_state(static_cast<uint8_t>(static_cast<uint8_t>(kind) | (large ? kLarge : 0)));
+    const uint32_t lengths = static_cast<uint32_t>(key.bytes.size() - 1) | inline_bytes << 10;
+    std::memcpy(at_ + 1, &lengths, 3);
+    std::memcpy(at_ + 4, &key.database, 2);
+    std::memcpy(at_ + kRecordHeaderBytes, key.bytes.data(), key.bytes.size());
+  }
+
+  [[nodiscard]] bool matches(const Key& key) const noexcept {
+    return key_bytes() == key.bytes.size() && database() == key.database &&
+           std::memcmp(at_ + kRecordHeaderBytes, key.bytes.data(), key.bytes.size()) == 0;
+  }
+
+  [[nodiscard]] Kind kind() const noexcept { return static_cast<Kind>(state() & kKind); }
+  void set_kind(Kind kind) noexcept { set_state(static_cast<uint8_t>((state() & ~kKind) | static_cast<uint8_t>(kind))); }
+  [[nodiscard]] bool large() const noexcept { return (state() & kLarge) != 0; }
+  [[nodiscard]] bool dead() const noexcept { return (state() & kDead) != 0; }
+  void set_dead() noexcept { set_state(state() | kDead); }
+
+  [[nodiscard]] uint8_t frequency() const noexcept { return static_cast<uint8_t>((state() & kFrequency) >> 2); }
+  void set_frequency(uint8_t frequency) noexcept {
+    set_state(static_cast<uint8_t>((state() & ~kFrequency) | std::min(frequency, kMaxFrequency) << 2));
+  }
+  void used() noexcept {
+    if (frequency() < kMaxFrequency) set_frequency(static_cast<uint8_t>(frequency() + 1));
+  }
+
+  [[nodiscard]] uint32_t key_bytes() const noexcept { return (lengths() & 0x3ff) + 1; }
+  [[nodiscard]] uint32_t inline_bytes() const noexcept { return lengths() >> 10; }
+  [[nodiscard]] uint32_t size(uint32_t address_shift) const noexcept {
+    return size(key_bytes(), inline_bytes(), address_shift);
+  }
+  [[nodiscard]] std::string_view key() const noexcept {
+    return {reinterpret_cast<const char*>(at_ + kRecordHeaderBytes), key_bytes()};
+  }
+  [[nodiscard]] std::byte* inline_value() const noexcept { return at_ + kRecordHeaderBytes + key_bytes(); }
+
+  [[nodiscard]] uint16_t database() const noexcept {
+    uint16_t number;
+    std::memcpy(&number, at_ + 4, 2);
+    return number;
+  }
+  [[nodiscard]] Version version() const noexcept { return number<6>(6); }
+  void set_version(Version version) noexcept { std::memcpy(at_ + 6, &version, 6); }
+  [[nodiscard]] uint64_t expiry() const noexcept { return number<5>(12); }
+  void set_expiry(uint64_t expiry) noexcept { std::memcpy(at_ + 12, &expiry, 5); }
+
+  [[nodiscard]] LargeValue large_value() const noexcept {
+    LargeValue value;
+    std::memcpy(&value, inline_value(), sizeof value);
+    return value;
+  }
+  [[nodiscard]] uint32_t value_bytes() const noexcept { return large() ? large_value().value_bytes : inline_bytes(); }
+
+  [[nodiscard]] std::byte* bytes() const noexcept { return at_; }
+
+ private:
+  static constexpr uint8_t kKind = 0x03;
+  static constexpr uint8_t kFrequency = 0x0c;
+  static constexpr uint8_t kLarge = 0x10;
+  static constexpr uint8_t kDead = 0x20;
+
+  [[nodiscard]] uint8_t state() const noexcept { return load_relaxed(*reinterpret_cast<uint8_t*>(at_)); }
+  void set_state(uint8_t state) noexcept { store_relaxed(*reinterpret_cast<uint8_t*>(at_), state); }
+  [[nodiscard]] uint32_t lengths() const noexcept { return static_cast<uint32_t>(number<3>(1)); }
+
+  // Little-endian, as every platform that PostgreSQL's packages serve with this code is; see the static_assert below.
+  template <size_t size>
+  [[nodiscard]] uint64_t number(size_t offset) const noexcept {
+    uint64_t value = 0;
+    std::memcpy(&value, at_ + offset, size);
+    return value;
+  }
+
+  std::byte* at_;
+};
+static_assert(std::endian::native == std::endian::little, "record fields of odd width are stored little-endian");
+
+}  // namespace pgcache::engine

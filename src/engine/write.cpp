@@ -1,0 +1,346 @@
+// Writing: a record is made at the end of its class's open segment, or in place where the size is the same.
+#include "internal.hpp"
+
+namespace pgcache::engine {
+
+namespace {
+
+uint32_t ttl_class(uint64_t expiry, uint64_t now) noexcept {
+  if (expiry == 0) return kNeverEnds;
+  const uint64_t seconds = expiry > now ? (expiry - now - 1) / 1000 : 0;
+  return std::min<uint32_t>(static_cast<uint32_t>(std::bit_width(seconds)), kNeverEnds - 1);
+}
+
+}  // namespace
+
+bool Cache::nobody_since(const Key& key, Version version) const noexcept {
+  return version <= sequence() && slot(key).changed() <= version &&
+         atomic(databases_[key.database].fence).load(std::memory_order_acquire) <= version;
+}
+
+bool Cache::may_write(const Key& key, const Found& existing, const WriteRequest& request) const noexcept {
+  if (request.mode == WriteMode::if_absent && existing) return false;
+  if (request.mode == WriteMode::if_present && !existing) return false;
+  if (!request.if_version) return true;
+  return existing ? existing.record.version() == *request.if_version : nobody_since(key, *request.if_version);
+}
+
+uint64_t Cache::resolve(const Expiry& expiry, const Found& existing) const noexcept {
+  if (expiry.rule == Expiry::Rule::keep && existing) return existing.record.expiry();
+  const bool ends = expiry.rule == Expiry::Rule::at || (expiry.rule == Expiry::Rule::keep && expiry.at != 0);
+  return ends ? since_epoch(expiry.at) : 0;
+}
+
+void Cache::store(Record record, const WriteRequest& request, const Incoming& incoming, uint64_t expiry,
+                  Version version) noexcept {
+  std::byte* to = record.inline_value();
+  if (incoming.is_large) {
+    std::memcpy(to, &incoming.large, sizeof incoming.large);
+    to += sizeof incoming.large;
+  }
+  if (!incoming.inline_part.empty()) std::memcpy(to, incoming.inline_part.data(), incoming.inline_part.size());
+  record.set_kind(request.kind);
+  record.set_expiry(expiry);
+  record.set_version(version);
+  touched(1, record.size(geometry_.address_shift));
+}
+
+void Cache::note_expiry(SegmentMeta& meta, uint64_t expiry) noexcept {
+  if (expiry == 0) {
+    meta.latest = UINT64_MAX;
+  } else {
+    meta.earliest = meta.earliest == 0 ? expiry : std::min(meta.earliest, expiry);
+    meta.latest = std::max(meta.latest, expiry);
+  }
+  // Looked at when half of the records should have ended, or when all have: so the work is in proportion to what ended,
+  // and what has ended waits for a fraction of its time to live at most.
+  constexpr uint64_t kLongestWait = 60'000;
+  const uint64_t patience = std::min<uint64_t>((uint64_t{1000} << meta.ttl_class) / 16, kLongestWait);
+  uint64_t due = 0;
+  if (meta.earliest != 0)
+    due = meta.latest == UINT64_MAX
+              ? meta.earliest + patience
+              : std::min(meta.latest, meta.earliest + std::max((meta.latest - meta.earliest) / 2, patience));
+  store_relaxed(meta.due, due);
+}
+
+void Cache::open_segment(uint16_t shard, QueueName queue, uint32_t ttl_class, uint32_t segment) noexcept {
+  SegmentMeta& meta = segments_.meta(segment);
+  store_relaxed(meta.shard, shard);
+  atomic(meta.state).store(SegmentState::records, std::memory_order_release);
+  meta.used = meta.live = 0;
+  meta.earliest = meta.latest = 0;
+  store_relaxed(meta.due, 0);
+  segments_.append(shards_[shard], queue, ttl_class, segment);
+}
+
+uint32_t Cache::room_for(uint16_t shard, QueueName queue, uint32_t ttl_class, uint32_t bytes,
+                         uint32_t& spare) noexcept {
+  uint32_t& open = shards_[shard].open_segment(queue, ttl_class);
+  if (open != kNone && segments_.meta(open).used + bytes <= kSegmentBytes) return open;
+  const uint32_t segment = spare != kNone ? spare : segments_.pop_free();
+  if (segment == kNone) return kNone;
+  spare = kNone;
+  open_segment(shard, queue, ttl_class, segment);
+  // The one with more room stays open, so that a big record does not close a segment that small ones can still fill.
+  if (open == kNone || segments_.meta(open).used >= bytes) open = segment;
+  return segment;
+}
+
+void Cache::forget_record(uint16_t shard, uint32_t segment, Record record, Loss loss) noexcept {
+  Database& database = databases_[record.database()];
+  SegmentMeta& meta = segments_.meta(segment);
+  add_relaxed(database.items, -1);
+  add_relaxed(database.bytes, -static_cast<int64_t>(footprint(record, geometry_.address_shift)));
+  if (loss == Loss::evicted) add_relaxed(database.evictions, 1);
+  if (loss == Loss::expired) add_relaxed(database.expirations, 1);
+  if (record.large()) {
+    const LargeValue large = record.large_value();
+    add_relaxed(shards_[shard].queue(meta.queue).segments, -large.segments);
+    segments_.release(large);
+  }
+  record.set_dead();
+  meta.live -= record.size(geometry_.address_shift);
+}
+
+void Cache::erase(uint16_t shard, const Found& found, HashParts hash, Loss loss) noexcept {
+  const uint32_t segment = segments_.segment_of(found.place.address());
+  index(shard).vacate(hash, found.place);
+  forget_record(shard, segment, found.record, loss);
+  close_if_empty(shard, segment);
+}
+
+void Cache::close_if_empty(uint16_t shard, uint32_t segment) noexcept {
+  SegmentMeta& meta = segments_.meta(segment);
+  if (meta.live != 0) return;
+  if (shards_[shard].open_segment(meta.queue, meta.ttl_class) == segment) {
+    meta.used = 0;
+    meta.earliest = meta.latest = 0;
+    store_relaxed(meta.due, 0);
+    return;
+  }
+  free_segment(shard, segment);
+  segments_.push_free(segment);
+}
+
+void Cache::free_segment(uint16_t shard, uint32_t segment) noexcept {
+  SegmentMeta& meta = segments_.meta(segment);
+  uint32_t& open = shards_[shard].open_segment(meta.queue, meta.ttl_class);
+  if (open == segment) open = kNone;
+  segments_.detach(shards_[shard], segment);
+  store_relaxed(meta.state, SegmentState::free);
+  store_relaxed(meta.due, 0);
+}
+
+Place Cache::make_place(uint16_t shard, HashParts hash) noexcept {
+  Index buckets = index(shard);
+  if (const Place place = buckets.find_empty(hash)) return place;
+  // Every bucket that a search would visit is full: the least used key of the first one gives way.
+  Bucket& home = buckets.home(hash);
+  uint32_t victim = 0;
+  for (uint32_t entry = 1; entry < kBucketEntries; ++entry)
+    if (segments_.record(home.addresses[entry]).frequency() < segments_.record(home.addresses[victim]).frequency())
+      victim = entry;
+  touched(kBucketEntries, uint64_t{kBucketEntries} * kRecordHeaderBytes);
+  const uint32_t address = home.addresses[victim];
+  Found found;
+  found.record = segments_.record(address);
+  const HashParts victims{this->hash(found.record.database(), found.record.key())};
+  found.place = buckets.find(victims, [address](uint32_t candidate) noexcept { return candidate == address; });
+  erase(shard, found, victims, Loss::evicted);
+  return buckets.find_empty(hash);
+}
+
+Version Cache::written_version(const Key& key, const WriteRequest& request) noexcept {
+  const Version version = next_version();
+  if (!request.restored) slot(key).written = version;
+  return version;
+}
+
+WriteResult Cache::place(const Key& key, const WriteRequest& request, Incoming& incoming, Milliseconds now,
+                         uint32_t& spare, bool& needs_segment) noexcept {
+  const uint16_t shard = shard_of(key);
+  const HashParts hash{key.hash};
+  needs_segment = false;
+  Found existing = find(key);
+  if (existing && ended(existing.record, now)) {
+    erase(shard, existing, hash, expired(existing.record, now) ? Loss::expired : Loss::invalidated);
+    existing = {};
+  }
+  if (!may_write(key, existing, request)) return {Status::refused, 0};
+
+  const uint64_t expiry = resolve(request.expiry, existing);
+  if (existing && !existing.record.large() && !incoming.is_large &&
+      existing.record.inline_bytes() == incoming.inline_bytes()) {
+    const Version version = written_version(key, request);
+    existing.record.used();
+    store(existing.record, request, incoming, expiry, version);
+    note_expiry(segments_.meta(segments_.segment_of(existing.place.address())), expiry);
+    return {Status::ok, version};
+  }
+
+  Index buckets = index(shard);
+  const uint32_t bytes = Record::size(static_cast<uint32_t>(key.bytes.size()), incoming.inline_bytes(),
+                                      geometry_.address_shift);
+  QueueName queue = QueueName::small;
+  if (existing)
+    queue = segments_.meta(segments_.segment_of(existing.place.address())).queue;
+  else if (incoming.returns || buckets.was_evicted(hash))
+    queue = QueueName::main;
+  incoming.returns = queue == QueueName::main;
+  const uint32_t wanted_class = ttl_class(expiry, since_epoch(now));
+  const uint32_t segment = room_for(shard, queue, wanted_class, bytes, spare);
+  if (segment == kNone) {
+    needs_segment = true;
+    return {Status::busy, 0};
+  }
+  SegmentMeta& meta = segments_.meta(segment);
+  const uint32_t address = segments_.address(segment, meta.used);
+  Record record = segments_.record(address);
+  const Version version = written_version(key, request);
+  record.create(key, request.kind, incoming.is_large, incoming.inline_bytes());
+  store(record, request, incoming, expiry, version);
+  meta.used += bytes;
+  meta.live += bytes;
+  note_expiry(meta, expiry);
+  add_relaxed(shards_[shard].queue(meta.queue).segments, incoming.large.segments);
+  Database& database = databases_[key.database];
+  add_relaxed(database.items, 1);
+  add_relaxed(database.bytes, static_cast<int64_t>(footprint(record, geometry_.address_shift)));
+
+  if (existing) {
+    record.set_frequency(static_cast<uint8_t>(existing.record.frequency() + 1));
+    const uint32_t old_segment = segments_.segment_of(existing.place.address());
+    existing.place.address() = address;
+    forget_record(shard, old_segment, existing.record, Loss::replaced);
+    close_if_empty(shard, old_segment);
+  } else {
+    buckets.occupy(hash, make_place(shard, hash), address);
+  }
+  return {Status::ok, version};
+}
+
+Status Cache::write_large_part(uint16_t near, Bytes value, Incoming& incoming, Milliseconds now) noexcept {
+  auto count = static_cast<uint32_t>(value.size() / kSegmentBytes);
+  if (value.size() % kSegmentBytes > kMaxInlineValue) ++count;
+  const auto promised = atomic(header_->large_segments);
+  // At most half of the memory is on its way in at any time, so the other half can always be evicted.
+  if (promised.fetch_add(count, std::memory_order_relaxed) + count > segments_.count() / 2) {
+    promised.fetch_sub(count, std::memory_order_relaxed);
+    return Status::busy;
+  }
+  incoming.is_large = true;
+  incoming.large.value_bytes = static_cast<uint32_t>(value.size());
+  Status status = Status::ok;
+  for (uint32_t i = 0; i < count; ++i) {
+    const uint32_t segment = obtain_segment(near, now);
+    if (segment == kNone) {
+      status = Status::busy;
+      break;
+    }
+    const Bytes piece = value.first(std::min<size_t>(value.size(), kSegmentBytes));
+    std::memcpy(segments_.bytes(segment), piece.data(), piece.size());
+    value = value.subspan(piece.size());
+    SegmentMeta& meta = segments_.meta(segment);
+    store_relaxed(meta.state, SegmentState::large);
+    store_relaxed(meta.due, 0);
+    atomic(meta.pins).store(0, std::memory_order_relaxed);
+    store_relaxed(meta.next, kNone);
+    if (incoming.large.last == kNone)
+      incoming.large.first = segment;
+    else
+      store_relaxed(segments_.meta(incoming.large.last).next, segment);
+    incoming.large.last = segment;
+    ++incoming.large.segments;
+  }
+  if (status == Status::ok)
+    incoming.inline_part = value;
+  else
+    promised.fetch_sub(count, std::memory_order_relaxed);
+  return status;
+}
+
+WriteResult Cache::write(const Key& key, const WriteRequest& request, Milliseconds now) noexcept {
+  const uint16_t shard = shard_of(key);
+  if (request.value.size() > geometry_.max_value_bytes() || request.value.size() > UINT32_MAX)
+    return {Status::too_large, 0};
+  Incoming incoming;
+  incoming.inline_part = request.value;
+  WriteResult result{Status::ok, 0};
+  if (request.value.size() > kMaxInlineValue) result.status = write_large_part(shard, request.value, incoming, now);
+  const bool promised = result.status == Status::ok && incoming.is_large;
+
+  uint32_t spare = kNone;
+  bool needs_segment = result.status == Status::ok;
+  while (needs_segment) {
+    {
+      const Hold hold(*this, shard, true);
+      result = place(key, request, incoming, now, spare, needs_segment);
+    }
+    if (!needs_segment) break;
+    spare = obtain_segment(shard, now);
+    if (spare == kNone) break;
+  }
+  if (spare != kNone) segments_.push_free(spare);
+  if (promised) reserve_over(incoming.large.segments);
+  if (result.status != Status::ok && incoming.large.segments > 0)
+    segments_.push_free_chain(incoming.large.first, incoming.large.last, incoming.large.segments);
+  return result;
+}
+
+void Cache::reserve_over(uint32_t segments) noexcept {
+  atomic(header_->large_segments).fetch_sub(segments, std::memory_order_relaxed);
+}
+
+CounterResult Cache::increment(const Key& key, int64_t by, Expiry when_created, bool create_missing,
+                               Milliseconds now) noexcept {
+  const uint16_t shard = shard_of(key);
+  CounterResult result{Status::ok};
+  WriteRequest request{.kind = Kind::counter,
+                       .value = std::as_bytes(std::span(&by, 1)),
+                       .expiry = when_created,
+                       .mode = WriteMode::if_absent,
+                       .if_version = std::nullopt,
+                       .restored = false};
+  Incoming incoming;
+  incoming.inline_part = request.value;
+  uint32_t spare = kNone;
+  for (bool needs_segment = true; needs_segment;) {
+    needs_segment = false;
+    {
+      const Hold hold(*this, shard, true);
+      if (const Found found = find_live(key, now)) {
+        Record record = found.record;
+        result.kind = record.kind();
+        if (record.kind() != Kind::counter) {
+          result.status = Status::wrong_kind;
+          break;
+        }
+        std::memcpy(&result.value, record.inline_value(), sizeof result.value);
+        int64_t sum;
+        if (__builtin_add_overflow(result.value, by, &sum)) {
+          result.status = Status::out_of_range;
+          break;
+        }
+        result.value = sum;
+        std::memcpy(record.inline_value(), &sum, sizeof sum);
+        record.used();
+        const Version version = slot(key).written = next_version();
+        record.set_version(version);
+        result.status = Status::ok;
+        break;
+      }
+      if (!create_missing) {
+        result.status = Status::not_found;
+        break;
+      }
+      result.status = place(key, request, incoming, now, spare, needs_segment).status;
+      result.value = by;
+    }
+    if (needs_segment && (spare = obtain_segment(shard, now)) == kNone) break;
+  }
+  if (spare != kNone) segments_.push_free(spare);
+  return result;
+}
+
+}  // namespace pgcache::engine

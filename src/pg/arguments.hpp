@@ -1,0 +1,31 @@
+// SQL values as the engine takes them. All of these may ERROR; none is called under a lock.
+#pragma once
+
+#include "engine/types.hpp"
+#include "pg/compat.hpp"
+
+namespace pgcache::pg {
+
+inline std::string_view view_of(const struct varlena* value) {
+  return {VARDATA_ANY(value), static_cast<size_t>(VARSIZE_ANY_EXHDR(value))};
+}
+
+inline engine::Bytes bytes_of(const struct varlena* value) {
+  return {reinterpret_cast<const std::byte*>(VARDATA_ANY(value)), static_cast<size_t>(VARSIZE_ANY_EXHDR(value))};
+}
+
+// The argument, detoasted; 22004 naming it if it is NULL.
+struct varlena* required_varlena(FunctionCallInfo fcinfo, int number, const char* name);
+
+// Milliseconds, rounded up; 0 for no end. 22023 if it is negative or over the engine's longest.
+engine::Milliseconds ttl_milliseconds(const Interval* ttl);
+
+// The elements; 22004 naming the argument if one is NULL and may not be.
+struct Elements {
+  Datum* values;
+  bool* nulls;
+  int count;
+};
+Elements elements_of(Datum array, Oid element_type, const char* name, bool nulls_allowed);
+
+}  // namespace pgcache::pg

@@ -1,0 +1,55 @@
+// The one place that knows PostgreSQL versions. Each function has the shape of the newest version.
+#pragma once
+
+#include "pg/postgres.hpp"
+
+extern "C" {
+#include "funcapi.h"
+#include "storage/proc.h"
+#include "utils/guc.h"
+#include "utils/timestamp.h"
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+}
+
+#if PG_VERSION_NUM < 150000
+#error "pgcache needs PostgreSQL 15 or later"
+#endif
+
+namespace pgcache::pg {
+
+// A number below MaxBackends that no other running backend has.
+inline uint32_t backend_number() {
+#if PG_VERSION_NUM >= 170000
+  return static_cast<uint32_t>(MyProcNumber);
+#else
+  return static_cast<uint32_t>(MyProc->pgprocno);
+#endif
+}
+
+// +1 or -1 for an infinite interval, which PostgreSQL 17 introduced; else 0.
+inline int infinity_of([[maybe_unused]] const Interval* interval) {
+#if PG_VERSION_NUM >= 170000
+  if (INTERVAL_IS_NOEND(interval)) return 1;
+  if (INTERVAL_IS_NOBEGIN(interval)) return -1;
+#endif
+  return 0;
+}
+
+// Memory for a setting's `extra`, which the settings' own code frees; nullptr if there is none.
+inline void* allocate_setting_extra(size_t size) {
+#if PG_VERSION_NUM >= 160000
+  return guc_malloc(LOG, size);
+#else
+  return malloc(size);
+#endif
+}
+
+}  // namespace pgcache::pg
+
+#if PG_VERSION_NUM >= 180000
+#define PGCACHE_MODULE_MAGIC PG_MODULE_MAGIC_EXT(.name = "pgcache", .version = PGCACHE_VERSION)
+#else
+#define PGCACHE_MODULE_MAGIC PG_MODULE_MAGIC
+#endif

@@ -1,0 +1,46 @@
+#include "pg/privilege_hint.hpp"
+
+#include "pg/postgres.hpp"
+
+extern "C" {
+#include "utils/elog.h"
+}
+
+namespace pgcache::pg {
+
+namespace {
+
+emit_log_hook_type previous_hook = nullptr;
+
+// The functions of every room begin with its name.
+constexpr std::string_view kRooms[] = {"cache_"};
+
+bool is_ours(const ErrorData* error) {
+  if (error->sqlerrcode != ERRCODE_INSUFFICIENT_PRIVILEGE || error->hint != nullptr || error->message_id == nullptr ||
+      error->message == nullptr || strcmp(error->message_id, "permission denied for function %s") != 0)
+    return false;
+  // The message is translated; the name stands in it as it is.
+  const std::string_view message = error->message;
+  return std::any_of(std::begin(kRooms), std::end(kRooms), [&](std::string_view room) {
+    const size_t at = message.find(room);
+    return at != std::string_view::npos && (at == 0 || message[at - 1] == ' ' || message[at - 1] == '"');
+  });
+}
+
+void add_hint(ErrorData* error) {
+  if (is_ours(error))
+    error->hint = MemoryContextStrdup(
+        error->assoc_context,
+        "If this is pgcache's function, a superuser or the extension's owner can run: "
+        "SELECT pgcache.grant_to('the_role'); or pgcache.grant_to('the_role', 'admin') for the administrative ones.");
+  if (previous_hook != nullptr) previous_hook(error);
+}
+
+}  // namespace
+
+void install_privilege_hint() {
+  previous_hook = emit_log_hook;
+  emit_log_hook = add_hint;
+}
+
+}  // namespace pgcache::pg

@@ -1,0 +1,148 @@
+-- Comes after all rooms: nobody but the owner may call anything until grant_to says so.
+
+CREATE FUNCTION pgcache.privilege_statements(verb text, role regrole, level text) RETURNS SETOF text
+    LANGUAGE plpgsql STABLE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    home text;
+    preposition text := CASE verb WHEN 'GRANT' THEN 'TO' ELSE 'FROM' END;
+    entry record;
+BEGIN
+    IF role IS NULL OR NOT EXISTS (SELECT FROM pg_roles r WHERE r.oid = role) THEN
+        RAISE EXCEPTION 'there is no such role: %', coalesce(role::text, 'NULL')
+            USING ERRCODE = 'undefined_object';
+    END IF;
+    IF level IS NULL OR level NOT IN ('app', 'admin') THEN
+        RAISE EXCEPTION 'unknown level: %', coalesce(quote_literal(level), 'NULL')
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'It must be app or admin.';
+    END IF;
+    SELECT n.nspname INTO home FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'pgcache';
+
+    RETURN NEXT format('%s USAGE ON SCHEMA pgcache %s %s', verb, preposition, role);
+    IF verb = 'GRANT' THEN  -- others may share the schema, so it is not taken back
+        RETURN NEXT format('GRANT USAGE ON SCHEMA %I TO %s', home, role);
+    END IF;
+    FOR entry IN
+        SELECT p.object, CASE WHEN p.object LIKE 'pgcache.%' THEN p.object ELSE quote_ident(home) || '.' || p.object END AS name
+        FROM pgcache.privilege p
+        WHERE privilege_statements.level = 'admin' OR p.level = 'app'
+        ORDER BY p.object
+    LOOP
+        IF entry.object LIKE '%(%' THEN
+            RETURN NEXT format('%s EXECUTE ON FUNCTION %s %s %s', verb, to_regprocedure(entry.name)::regprocedure, preposition, role);
+        ELSE
+            RETURN NEXT format('%s SELECT ON %s %s %s', verb, to_regclass(entry.name)::regclass, preposition, role);
+        END IF;
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION pgcache.privilege_statements(text, regrole, text) IS 'The statements that grant_to and revoke_from run';
+
+CREATE FUNCTION pgcache.grant_to(role regrole, level text DEFAULT 'app') RETURNS void
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    statement text;
+BEGIN
+    FOR statement IN SELECT pgcache.privilege_statements('GRANT', role, level) LOOP
+        EXECUTE statement;
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION pgcache.grant_to(regrole, text) IS
+    'Lets a role use pgcache in this database. level app (default): what an application needs; admin: everything. Example: SELECT pgcache.grant_to(''shop'')';
+
+CREATE FUNCTION pgcache.revoke_from(role regrole) RETURNS void
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    statement text;
+BEGIN
+    FOR statement IN SELECT pgcache.privilege_statements('REVOKE', role, 'admin') LOOP
+        EXECUTE statement;
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION pgcache.revoke_from(regrole) IS
+    'Takes back all that pgcache.grant_to gave the role in this database. Example: SELECT pgcache.revoke_from(''shop'')';
+
+CREATE FUNCTION pgcache.check() RETURNS TABLE (item text, ok boolean, detail text, fix text)
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    installed text := (SELECT e.extversion FROM pg_extension e WHERE e.extname = 'pgcache');
+    library text := pgcache.library_version();
+    preloaded boolean := pgcache.is_preloaded();
+    megabytes bigint;
+    lost bigint;
+    open_objects text;
+BEGIN
+    item := 'preloaded'; ok := preloaded;
+    detail := CASE WHEN ok THEN 'loaded at server start' ELSE 'not loaded at server start: the functions raise an error' END;
+    fix := CASE WHEN NOT ok THEN
+        coalesce(pgcache.preload_statement(), 'ALTER SYSTEM SET shared_preload_libraries = ''pgcache'';')
+        || ' -- then restart the server' END;
+    RETURN NEXT;
+
+    item := 'version'; ok := installed = library;
+    detail := format('library %s, SQL objects %s', library, installed);
+    fix := CASE WHEN NOT ok THEN 'ALTER EXTENSION pgcache UPDATE; -- or, if the library is the older one, install the newer and restart' END;
+    RETURN NEXT;
+
+    IF preloaded AND installed = library THEN
+        megabytes := pg_size_bytes(current_setting('pgcache.memory')) / 1024 / 1024;
+        SELECT coalesce(sum(s.evictions), 0) INTO lost FROM pgcache.statistics() s;
+        item := 'memory'; ok := lost = 0;
+        detail := format('%s MB; %s entries evicted for lack of memory', megabytes, lost);
+        fix := CASE WHEN NOT ok THEN format('ALTER SYSTEM SET pgcache.memory = ''%s MB''; -- if the hit ratio is too low; then restart the server', megabytes * 2) END;
+        RETURN NEXT;
+    END IF;
+
+    item := 'worker'; ok := pgcache.worker_pid() IS NOT NULL;
+    detail := CASE WHEN ok THEN format('running, process %s', pgcache.worker_pid()) ELSE 'not running: expired memory is taken back only when it is needed' END;
+    fix := CASE WHEN NOT ok AND preloaded THEN format('ALTER SYSTEM SET max_worker_processes = %s; -- if no worker is free; then restart the server',
+        current_setting('max_worker_processes')::integer + 1) END;
+    RETURN NEXT;
+
+    SELECT string_agg(format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC;', p.oid::regprocedure), ' ' ORDER BY p.oid::regprocedure::text)
+    INTO open_objects
+    FROM pg_depend d
+    JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'pgcache'
+    JOIN pg_proc p ON p.oid = d.objid
+    WHERE d.refclassid = 'pg_extension'::regclass AND d.classid = 'pg_proc'::regclass AND d.deptype = 'e'
+      AND EXISTS (SELECT FROM aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a WHERE a.grantee = 0);
+    item := 'grants'; ok := open_objects IS NULL;
+    detail := CASE WHEN ok THEN 'nothing is granted to PUBLIC' ELSE 'everybody may call some functions' END;
+    fix := open_objects;
+    RETURN NEXT;
+END
+$$;
+COMMENT ON FUNCTION pgcache.check() IS
+    'Whether pgcache can work here: one row an item, with the SQL or the setting that mends what is not ok. Example: SELECT * FROM pgcache.check()';
+
+INSERT INTO pgcache.privilege VALUES
+    ('pgcache.check()', 'admin'),
+    ('pgcache.library_version()', 'admin'),
+    ('pgcache.is_preloaded()', 'admin'),
+    ('pgcache.preload_statement()', 'admin'),
+    ('pgcache.worker_pid()', 'admin');
+
+DO $$
+DECLARE
+    statement text;
+BEGIN
+    FOR statement IN
+        SELECT pg_catalog.format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', d.objid::pg_catalog.regprocedure)
+        FROM pg_catalog.pg_depend d
+        JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid AND e.extname = 'pgcache'
+        WHERE d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass
+          AND d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.deptype = 'e'
+    LOOP
+        EXECUTE statement;
+    END LOOP;
+END
+$$;

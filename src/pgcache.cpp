@@ -1,0 +1,30 @@
+// The module: what it needs at server start. See README.md in this folder for how to read the rest.
+#include "cache/dropped_databases.hpp"
+#include "cache/settings.hpp"
+#include "cache/shared_cache.hpp"
+#include "pg/clock.hpp"
+#include "pg/compat.hpp"
+#include "pg/function.hpp"
+#include "pg/privilege_hint.hpp"
+#include "worker/worker.hpp"
+
+extern "C" {
+#include "utils/guc.h"
+
+PGCACHE_EXPORT const Pg_magic_struct* Pg_magic_func(void);
+PGCACHE_MODULE_MAGIC;
+
+PGCACHE_EXPORT void _PG_init(void);
+}
+
+void _PG_init(void) {
+  pgcache::define_cache_settings();
+  pgcache::pg::define_clock_settings();
+  MarkGUCPrefixReserved("pgcache");
+  // Loaded later, the module answers every call with what to do about it.
+  if (!process_shared_preload_libraries_in_progress) return;
+  pgcache::install_shared_cache();
+  pgcache::install_dropped_databases();
+  pgcache::pg::install_privilege_hint();
+  pgcache::install_worker();
+}

@@ -87,6 +87,7 @@ Cache::Found Cache::find(const Key& key) const noexcept {
   Found found;
   found.place = index(shard_of(key)).find(HashParts{key.hash}, [&](uint32_t address) noexcept {
     const Record record = segments_.record(address);
+    __builtin_prefetch(record.bytes() + 64);
     touched(1, kRecordHeaderBytes + key.bytes.size());
     if (!record.matches(key)) return false;
     found.record = record;
@@ -121,6 +122,7 @@ ReadResult Cache::peek(const Key& key, Milliseconds now) const noexcept {
 ReadResult Cache::read(const Key& key, Milliseconds now, Kinds kinds, Buffer buffer) const noexcept {
   ReadResult result{Status::ok, {}};
   LargeValue large;
+  prefetch(key);  // its cache line comes while the lock is taken
   {
     const Hold hold(*this, shard_of(key), false);
     const Found found = find_live(key, now);

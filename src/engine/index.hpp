@@ -6,6 +6,7 @@
 #pragma once
 
 #include <bit>
+#include <cstring>
 
 #include "shared.hpp"
 
@@ -17,10 +18,14 @@ constexpr uint32_t kMaxProbes = 16;
 constexpr uint32_t kGhosts = 4;
 
 struct alignas(64) Bucket {
+  // The tags come first: `tagged` reads the sixteen bytes from the start.
   uint8_t tags[kBucketEntries];  // 0: empty
   uint8_t passed;                // keys that went on to later buckets; stays at 255 once there
   uint8_t unused[3];             // always zero
   uint32_t addresses[kBucketEntries];
+
+  // A bit for each entry whose tag is this one.
+  [[nodiscard]] uint32_t tagged(uint8_t tag) const noexcept;
 };
 static_assert(Shareable<Bucket> && sizeof(Bucket) == 64);
 
@@ -28,6 +33,22 @@ struct GhostSet {
   uint16_t fingerprints[kGhosts];  // newest first; 0: none
 };
 static_assert(Shareable<GhostSet> && sizeof(GhostSet) == 8);
+
+inline uint32_t Bucket::tagged(uint8_t tag) const noexcept {
+  // Eight tags at a time: a byte's high bit is set where it equals the tag (exactly: no borrow from its neighbour), and
+  // the multiplication gathers the high bits.
+  constexpr uint64_t kOnes = 0x0101010101010101;
+  constexpr uint64_t kLow = 0x7f * kOnes;
+  uint32_t entries = 0;
+  for (uint32_t first = 0; first < 16; first += 8) {
+    uint64_t word;
+    std::memcpy(&word, reinterpret_cast<const std::byte*>(this) + first, sizeof word);
+    word ^= tag * kOnes;
+    const uint64_t equal = ~(((word & kLow) + kLow) | word | kLow);
+    entries |= static_cast<uint32_t>((equal >> 7) * 0x0102040810204080 >> 56) << first;
+  }
+  return entries & ((1U << kBucketEntries) - 1);
+}
 
 // Which bits of a key's hash decide what.
 struct HashParts {
@@ -95,9 +116,7 @@ Place Index::find(HashParts hash, Predicate is_it) const noexcept {
   uint32_t number = hash.bucket(count_);
   for (uint32_t probes = 0; probes < kMaxProbes; ++probes) {
     Bucket& bucket = buckets_[number];
-    uint32_t candidates = 0;
-    for (uint32_t entry = 0; entry < kBucketEntries; ++entry) candidates |= uint32_t{bucket.tags[entry] == tag} << entry;
-    for (; candidates != 0; candidates &= candidates - 1) {
+    for (uint32_t candidates = bucket.tagged(tag); candidates != 0; candidates &= candidates - 1) {
       const auto entry = static_cast<uint32_t>(std::countr_zero(candidates));
       if (is_it(bucket.addresses[entry])) return {&bucket, entry, probes};
     }

@@ -86,14 +86,10 @@ class Record {
   }
   [[nodiscard]] std::byte* inline_value() const noexcept { return at_ + kRecordHeaderBytes + key_bytes(); }
 
-  [[nodiscard]] uint16_t database() const noexcept {
-    uint16_t number;
-    std::memcpy(&number, at_ + 4, 2);
-    return number;
-  }
-  [[nodiscard]] Version version() const noexcept { return number<6>(6); }
+  [[nodiscard]] uint16_t database() const noexcept { return load<uint16_t>(4); }
+  [[nodiscard]] Version version() const noexcept { return load<uint64_t>(6) & kMaxVersion; }
   void set_version(Version version) noexcept { std::memcpy(at_ + 6, &version, 6); }
-  [[nodiscard]] uint64_t expiry() const noexcept { return number<5>(12); }
+  [[nodiscard]] uint64_t expiry() const noexcept { return load<uint64_t>(9) >> 24; }
   void set_expiry(uint64_t expiry) noexcept { std::memcpy(at_ + 12, &expiry, 5); }
 
   [[nodiscard]] LargeValue large_value() const noexcept {
@@ -113,14 +109,15 @@ class Record {
 
   [[nodiscard]] uint8_t state() const noexcept { return load_relaxed(*reinterpret_cast<uint8_t*>(at_)); }
   void set_state(uint8_t state) noexcept { store_relaxed(*reinterpret_cast<uint8_t*>(at_), state); }
-  [[nodiscard]] uint32_t lengths() const noexcept { return static_cast<uint32_t>(number<3>(1)); }
+  [[nodiscard]] uint32_t lengths() const noexcept { return load<uint32_t>(1) & 0xffffff; }
 
-  // Little-endian, as every platform that PostgreSQL's packages serve with this code is; see the static_assert below.
-  template <size_t size>
-  [[nodiscard]] uint64_t number(size_t offset) const noexcept {
-    uint64_t value = 0;
-    std::memcpy(&value, at_ + offset, size);
-    return value;
+  // Whole words, of which a field of odd width is a part: the neighbours are always there, and byte 0, which readers
+  // write, is never among them.
+  template <typename Word>
+  [[nodiscard]] Word load(size_t offset) const noexcept {
+    Word word;
+    std::memcpy(&word, at_ + offset, sizeof word);
+    return word;
   }
 
   std::byte* at_;

@@ -8,6 +8,8 @@ extern "C" {
 #include "access/xact.h"
 #include "catalog/objectaccess.h"
 #include "catalog/pg_database.h"
+#include "catalog/pg_extension.h"
+#include "commands/extension.h"
 }
 
 namespace pgcache {
@@ -18,10 +20,16 @@ object_access_hook_type previous_hook = nullptr;
 
 // One transaction drops one database: DROP DATABASE runs in none that does more.
 Oid dropped = InvalidOid;
+bool extension_dropped = false;
 
 void note_drop(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id, void* argument) {
   if (previous_hook != nullptr) previous_hook(access, class_id, object_id, sub_id, argument);
-  if (access == OAT_DROP && class_id == DatabaseRelationId) dropped = object_id;
+  if (access != OAT_DROP) return;
+  if (class_id == DatabaseRelationId) dropped = object_id;
+  if (class_id == ExtensionRelationId && sub_id == 0) {
+    const char* name = get_extension_name(object_id);
+    if (name != nullptr && strcmp(name, "pgcache") == 0) extension_dropped = true;
+  }
 }
 
 // A load in the background would bring entries of the database back.
@@ -34,8 +42,10 @@ void stop_loading() {
 // After the commit: nothing in here may ERROR, and nobody is connected to the database any more.
 void forget_dropped(XactEvent event, void*) {
   if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT) return;
-  const Oid database = dropped;
-  dropped = InvalidOid;
+  const Oid database = std::exchange(dropped, InvalidOid);
+  // The worker sweeps what it ends. That a savepoint may have taken the drop back costs only entries.
+  if (std::exchange(extension_dropped, false) && event == XACT_EVENT_COMMIT)
+    if (const std::optional<uint16_t> number = cache.find_database(MyDatabaseId)) cache.invalidate_database(*number);
   if (event == XACT_EVENT_ABORT || database == InvalidOid) return;
   stop_loading();
   const std::optional<uint16_t> number = cache.find_database(database);

@@ -1,4 +1,4 @@
-// DROP DATABASE takes the database's entries along.
+// DROP DATABASE takes the database's entries along, DROP EXTENSION those of the database it is dropped in.
 #pragma once
 
 namespace pgcache {

@@ -1,5 +1,6 @@
 #include "cache/entries.hpp"
 
+#include "cache/saved_cache.hpp"
 #include "cache/settings.hpp"
 
 extern "C" {
@@ -68,14 +69,19 @@ engine::Key required_key(FunctionCallInfo fcinfo, int number) {
   return checked_key(pg::required_varlena(fcinfo, number, "key"));
 }
 
+engine::Version version_argument(FunctionCallInfo fcinfo, int number) {
+  const auto version = static_cast<engine::Version>(PG_GETARG_INT64(number));
+  return version < saved_cache_state().fresh ? UINT64_MAX : version;
+}
+
 engine::Bytes checked_value(const struct varlena* value) {
   const engine::Bytes bytes = pg::bytes_of(value);
   const uint64_t limit = max_value_size_setting();
   if (unlikely(bytes.size() > limit))
-    ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-                    errmsg("value is %zu bytes long, the limit is %llu", bytes.size(),
-                           static_cast<unsigned long long>(limit)),
-                    errhint("The limit is the smaller of pgcache.max_value_size and a quarter of pgcache.memory.")));
+    ereport(ERROR,
+            (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+             errmsg("value is %zu bytes long, the limit is %llu", bytes.size(), static_cast<unsigned long long>(limit)),
+             errhint("The limit is the smaller of pgcache.max_value_size and a quarter of pgcache.memory.")));
   return bytes;
 }
 
@@ -89,10 +95,14 @@ engine::Expiry expiry_argument(FunctionCallInfo fcinfo, int number) {
 
 const char* kind_name(engine::Kind kind) {
   switch (kind) {
-    case engine::Kind::json: return "json";
-    case engine::Kind::text: return "text";
-    case engine::Kind::bytes: return "bytes";
-    case engine::Kind::counter: return "counter";
+    case engine::Kind::json:
+      return "json";
+    case engine::Kind::text:
+      return "text";
+    case engine::Kind::bytes:
+      return "bytes";
+    case engine::Kind::counter:
+      return "counter";
   }
   return "unknown";
 }
@@ -104,9 +114,9 @@ void raise_wrong_kind(engine::Kind found, engine::Kinds wanted) {
   const char* hint = found == engine::Kind::text    ? "Read it with cache_get_text."
                      : found == engine::Kind::bytes ? "Read it with cache_get_bytes."
                                                     : "Read it with cache_get.";
-  ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
-                  errmsg("the cache entry is of kind %s, not %s", kind_name(found), kind_name(name)),
-                  errhint("%s", hint)));
+  ereport(ERROR,
+          (errcode(ERRCODE_DATATYPE_MISMATCH),
+           errmsg("the cache entry is of kind %s, not %s", kind_name(found), kind_name(name)), errhint("%s", hint)));
 }
 
 EntryValue read_entry(const engine::Key& key, engine::Kinds kinds) {

@@ -13,10 +13,11 @@ namespace pgcache {
 // The key, of 1 to 1,024 bytes; 22023 otherwise. Points into `text`.
 engine::Key checked_key(const struct varlena* text);
 // For functions that are STRICT, and for those that are not: 22004 if NULL.
-inline engine::Key key_argument(FunctionCallInfo fcinfo, int number) {
-  return checked_key(PG_GETARG_TEXT_PP(number));
-}
+inline engine::Key key_argument(FunctionCallInfo fcinfo, int number) { return checked_key(PG_GETARG_TEXT_PP(number)); }
 engine::Key required_key(FunctionCallInfo fcinfo, int number);
+
+// For if_version. What an earlier life of the cache has handed out becomes a version that fits nothing.
+engine::Version version_argument(FunctionCallInfo fcinfo, int number);
 
 // 54000 if it is over pgcache.max_value_size.
 engine::Bytes checked_value(const struct varlena* value);

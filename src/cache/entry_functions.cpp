@@ -39,11 +39,12 @@ PGCACHE_FUNCTION(pgcache_exists) {
 PGCACHE_FUNCTION(pgcache_ttl) {
   using namespace pgcache;
   require_cache();
-  const engine::Milliseconds now = pg::now_for_reading();
-  const engine::ReadResult found = cache.peek(key_argument(fcinfo, 0), now);
+  const engine::ReadResult found = cache.peek(key_argument(fcinfo, 0), pg::now_for_reading());
   if (found.status != engine::Status::ok) PG_RETURN_NULL();
   auto* left = static_cast<Interval*>(palloc0(sizeof(Interval)));
-  if (found.entry.expires_at != 0) left->time = (found.entry.expires_at - now) * 1000;
+  // Counted as expiry_of counts, so that it is never more than was given; 0 would mean that there is no end.
+  if (found.entry.expires_at != 0)
+    left->time = std::max<engine::Milliseconds>(found.entry.expires_at - pg::now_for_expiry(), 1) * 1000;
   PG_RETURN_INTERVAL_P(left);
 }
 
@@ -60,7 +61,7 @@ PGCACHE_FUNCTION(pgcache_delete) {
   require_cache();
   const engine::Key key = required_key(fcinfo, 0);
   std::optional<engine::Version> if_version;
-  if (!PG_ARGISNULL(1)) if_version = static_cast<engine::Version>(PG_GETARG_INT64(1));
+  if (!PG_ARGISNULL(1)) if_version = version_argument(fcinfo, 1);
   const bool deleted = cache.remove(key, pg::now_for_reading(), if_version) == engine::Status::ok;
   if (deleted) count(&Counts::deletes);
   PG_RETURN_BOOL(deleted);

@@ -5,6 +5,7 @@
 extern "C" {
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
+#include "storage/ipc.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
@@ -60,24 +61,38 @@ Datum store(const Pair* pairs, int count, engine::Kind kind, engine::Expiry expi
   return Int64GetDatum(stored);
 }
 
-Pair* allocate_pairs(int count) { return static_cast<Pair*>(palloc(sizeof(Pair) * static_cast<size_t>(std::max(count, 1)))); }
+Pair* allocate_pairs(int count) {
+  return static_cast<Pair*>(palloc(sizeof(Pair) * static_cast<size_t>(std::max(count, 1))));
+}
 
 // (keys, values, ttl)
 Datum set_many(FunctionCallInfo fcinfo, engine::Kind kind, Oid element_type) {
   require_cache();
   for (int number : {0, 1})
     if (PG_ARGISNULL(number))
-      ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("%s must not be null", number == 0 ? "keys" : "values")));
+      ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+                      errmsg("%s must not be null", number == 0 ? "keys" : "new_values")));
   const pg::Elements keys = pg::elements_of(PG_GETARG_DATUM(0), TEXTOID, "keys", false);
-  const pg::Elements values = pg::elements_of(PG_GETARG_DATUM(1), element_type, "values", false);
+  const pg::Elements values = pg::elements_of(PG_GETARG_DATUM(1), element_type, "new_values", false);
   if (keys.count != values.count)
     ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-                    errmsg("keys and values must be equally many: %d keys, %d values", keys.count, values.count)));
+                    errmsg("keys and new_values must be equally many: %d keys, %d values", keys.count, values.count)));
   const engine::Expiry expiry = expiry_argument(fcinfo, 2);
   Pair* pairs = allocate_pairs(keys.count);
   for (int i = 0; i < keys.count; ++i)
     pairs[i] = {checked_key(DatumGetTextPP(keys.values[i])), checked_value(PG_DETOAST_DATUM_PACKED(values.values[i]))};
   return store(pairs, keys.count, kind, expiry);
+}
+
+// PostgreSQL would raise this only when it comes so far with some key, so it would depend on what is cached.
+text* checked_pattern(struct varlena* pattern) {
+  const std::string_view bytes = pg::view_of(pattern);
+  const size_t last_other = bytes.find_last_not_of('\\');
+  const size_t escapes = bytes.size() - (last_other == std::string_view::npos ? 0 : last_other + 1);
+  if (escapes % 2 != 0)
+    ereport(ERROR, (errcode(ERRCODE_INVALID_ESCAPE_SEQUENCE), errmsg("LIKE pattern must not end with escape character"),
+                    errdetail("The pattern is \"%s\".", text_to_cstring(reinterpret_cast<text*>(pattern)))));
+  return reinterpret_cast<text*>(pattern);
 }
 
 bool matches(text* pattern, std::string_view key) {
@@ -88,9 +103,11 @@ bool matches(text* pattern, std::string_view key) {
   return matched;
 }
 
-engine::ScanBatch* allocate_batch() {
-  return static_cast<engine::ScanBatch*>(palloc(sizeof(engine::ScanBatch)));
+void clearing_ends(int, Datum database) {
+  engine::add_relaxed(reinterpret_cast<engine::Database*>(DatumGetPointer(database))->clearing, UINT32_MAX);
 }
+
+engine::ScanBatch* allocate_batch() { return static_cast<engine::ScanBatch*>(palloc(sizeof(engine::ScanBatch))); }
 
 }  // namespace
 
@@ -114,11 +131,13 @@ PGCACHE_FUNCTION(pgcache_set_many_bytes) { return pgcache::set_many(fcinfo, pgca
 PGCACHE_FUNCTION(pgcache_set_many) {
   using namespace pgcache;
   require_cache();
-  auto* entries = reinterpret_cast<Jsonb*>(PG_DETOAST_DATUM(PointerGetDatum(pg::required_varlena(fcinfo, 0, "entries"))));
+  auto* entries =
+      reinterpret_cast<Jsonb*>(PG_DETOAST_DATUM(PointerGetDatum(pg::required_varlena(fcinfo, 0, "entries"))));
   if (!JB_ROOT_IS_OBJECT(entries))
-    ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-                    errmsg("entries must be a JSON object, not %s", JB_ROOT_IS_SCALAR(entries) ? "a scalar" : "an array"),
-                    errhint("Write keys and values as in {\"a\": 1, \"b\": [2]}.")));
+    ereport(ERROR,
+            (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+             errmsg("entries must be a JSON object, not %s", JB_ROOT_IS_SCALAR(entries) ? "a scalar" : "an array"),
+             errhint("Write keys and values as in {\"a\": 1, \"b\": [2]}.")));
   const engine::Expiry expiry = expiry_argument(fcinfo, 1);
   Pair* pairs = allocate_pairs(static_cast<int>(JB_ROOT_COUNT(entries)));
   int count = 0;
@@ -126,8 +145,7 @@ PGCACHE_FUNCTION(pgcache_set_many) {
   JsonbValue item;
   for (JsonbIteratorToken token; (token = JsonbIteratorNext(&iterator, &item, true)) != WJB_DONE;) {
     if (token == WJB_KEY)
-      pairs[count].key =
-          checked_key(cstring_to_text_with_len(item.val.string.val, item.val.string.len));
+      pairs[count].key = checked_key(cstring_to_text_with_len(item.val.string.val, item.val.string.len));
     else if (token == WJB_VALUE)
       pairs[count++].value = checked_value(reinterpret_cast<struct varlena*>(JsonbValueToJsonb(&item)));
   }
@@ -151,7 +169,7 @@ PGCACHE_FUNCTION(pgcache_delete_many) {
 PGCACHE_FUNCTION(pgcache_delete_matching) {
   using namespace pgcache;
   require_cache();
-  auto* pattern = reinterpret_cast<text*>(pg::required_varlena(fcinfo, 0, "pattern"));
+  text* pattern = checked_pattern(pg::required_varlena(fcinfo, 0, "pattern"));
   // Values that are being computed for keys that match must not be stored; which those are nobody knows.
   cache.fence_database(my_database);
   int64_t deleted = 0;
@@ -171,11 +189,23 @@ PGCACHE_FUNCTION(pgcache_delete_matching) {
 PGCACHE_FUNCTION(pgcache_clear) {
   using namespace pgcache;
   require_cache();
-  // From here on nobody reads an older entry; the rest counts them and takes their memory back.
-  cache.invalidate_database(my_database);
-  uint64_t dropped = 0;
-  for (engine::ScanCursor cursor; cache.sweep_database(cursor, my_database, pg::now_for_reading(), dropped);)
-    CHECK_FOR_INTERRUPTS();
+  // The worker, which sweeps what nobody else does, keeps away meanwhile: the entries are counted here.
+  engine::Database& database = cache.database(my_database);
+  volatile uint64_t total = 0;
+  engine::add_relaxed(database.clearing, 1);
+  PG_ENSURE_ERROR_CLEANUP(clearing_ends, PointerGetDatum(&database));
+  {
+    // From here on nobody reads an older entry; the rest counts them and takes their memory back.
+    cache.invalidate_database(my_database);
+    uint64_t dropped = 0;
+    for (engine::ScanCursor cursor; cache.sweep_database(cursor, my_database, pg::now_for_reading(), dropped);) {
+      total = dropped;
+      CHECK_FOR_INTERRUPTS();
+    }
+  }
+  PG_END_ENSURE_ERROR_CLEANUP(clearing_ends, PointerGetDatum(&database));
+  clearing_ends(0, PointerGetDatum(&database));
+  const uint64_t dropped = total;
   count(&Counts::deletes, static_cast<int64_t>(dropped));
   PG_RETURN_INT64(static_cast<int64_t>(dropped));
 }
@@ -184,7 +214,7 @@ PGCACHE_FUNCTION(pgcache_clear) {
 PGCACHE_FUNCTION(pgcache_keys) {
   using namespace pgcache;
   require_cache();
-  text* pattern = PG_GETARG_TEXT_PP(0);
+  text* pattern = checked_pattern(PG_GETARG_TEXT_PP(0));
   const int64_t most = PG_GETARG_INT64(1);
   if (most < 0)
     ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -192,8 +222,7 @@ PGCACHE_FUNCTION(pgcache_keys) {
   ReturnSetInfo* rows = begin_rows(fcinfo);
   engine::ScanBatch* batch = allocate_batch();
   int64_t found = 0;
-  for (engine::ScanCursor cursor;
-       found < most && cache.scan(cursor, my_database, pg::now_for_reading(), *batch);) {
+  for (engine::ScanCursor cursor; found < most && cache.scan(cursor, my_database, pg::now_for_reading(), *batch);) {
     CHECK_FOR_INTERRUPTS();
     for (uint32_t i = 0; i < batch->count && found < most; ++i) {
       const auto& entry = batch->entries[i];

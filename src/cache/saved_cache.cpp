@@ -36,7 +36,8 @@ struct EntryHeader {
   uint8_t unused[7];
 };
 
-// What the postmaster adds. The version slots' numbers follow, then the databases' seals, then the checksum of them all.
+// What the postmaster adds. The version slots' numbers follow, then the databases' seals, then the checksum of them
+// all.
 struct Seal {
   uint64_t magic;
   pg::ClusterMoment moment;
@@ -202,7 +203,8 @@ std::optional<SealedPart> read_seal(Input& in) {
   const auto file_bytes = static_cast<uint64_t>(status.st_size);
   // The file ends with the seal's size, so that it can be found from there.
   uint64_t seal_bytes = 0;
-  if (file_bytes < sizeof seal_bytes || !seek(in, file_bytes - sizeof seal_bytes) || !take(in, &seal_bytes, sizeof seal_bytes))
+  if (file_bytes < sizeof seal_bytes || !seek(in, file_bytes - sizeof seal_bytes) ||
+      !take(in, &seal_bytes, sizeof seal_bytes))
     return std::nullopt;
   if (seal_bytes > file_bytes || seal_bytes < sizeof(Seal) + sizeof(pg_crc32c) + sizeof seal_bytes) return std::nullopt;
 
@@ -216,10 +218,10 @@ std::optional<SealedPart> read_seal(Input& in) {
               sizeof seal_bytes !=
           seal_bytes)
     return std::nullopt;
-  part.slots = static_cast<engine::Version*>(
-      MemoryContextAllocExtended(TopMemoryContext, slots * sizeof(engine::Version), MCXT_ALLOC_HUGE | MCXT_ALLOC_NO_OOM));
-  part.databases = static_cast<DatabaseSeal*>(MemoryContextAllocExtended(
-      TopMemoryContext, (seal.databases + 1) * sizeof(DatabaseSeal), MCXT_ALLOC_NO_OOM));
+  part.slots = static_cast<engine::Version*>(MemoryContextAllocExtended(
+      TopMemoryContext, slots * sizeof(engine::Version), MCXT_ALLOC_HUGE | MCXT_ALLOC_NO_OOM));
+  part.databases = static_cast<DatabaseSeal*>(
+      MemoryContextAllocExtended(TopMemoryContext, (seal.databases + 1) * sizeof(DatabaseSeal), MCXT_ALLOC_NO_OOM));
   pg_crc32c expected = 0;
   if (part.slots == nullptr || part.databases == nullptr || !take(in, part.slots, slots * sizeof(engine::Version)) ||
       !take(in, part.databases, seal.databases * sizeof(DatabaseSeal)))
@@ -351,7 +353,8 @@ void seal_saved_cache(const SavedCacheState& state, const engine::Cache& sealed)
   seal.entries_crc = state.crc;
   seal.shards = sealed.geometry().shards;
   seal.slots_per_shard = sealed.geometry().slots_per_shard;
-  for (uint16_t number = 0; number < engine::kMaxDatabases; ++number) seal.databases += sealed.database(number).oid != 0;
+  for (uint16_t number = 0; number < engine::kMaxDatabases; ++number)
+    seal.databases += sealed.database(number).oid != 0;
   put(*out, &seal, sizeof seal);
   for (uint32_t slot = 0; slot < slots; ++slot) {
     const engine::Version changed = sealed.slot_changed(slot);

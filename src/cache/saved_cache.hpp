@@ -1,11 +1,12 @@
 // A warm restart: a clean shutdown saves the cache, the next start loads it in the background.
 //
-// Contract: no entry comes back that the database has left behind. The worker writes the entries when it is told to stop;
-// other backends may go on committing meanwhile. When all of them have ended and the shutdown checkpoint is written, the
-// postmaster adds a seal: what pg_control says, and what has changed in each version slot since the worker began. A start
-// believes the file only if pg_control still says exactly that and nobody asks for recovery; so a start without pgcache,
-// a restored backup, a promotion or a stop cut short make it worthless. Entries of a slot that changed after the worker
-// began are left out. The file is removed before its first entry is loaded, so that no crash can bring it back.
+// Contract: no entry comes back that the database has left behind. The worker writes the entries when it is told to
+// stop; other backends may go on committing meanwhile. When all of them have ended and the shutdown checkpoint is
+// written, the postmaster adds a seal: what pg_control says, and what has changed in each version slot since the worker
+// began. A start believes the file only if pg_control still says exactly that and nobody asks for recovery; so a start
+// without pgcache, a restored backup, a promotion or a stop cut short make it worthless. Entries of a slot that changed
+// after the worker began are left out. The file is removed before its first entry is loaded, so that no crash can bring
+// it back.
 //
 //   file = header, entries, trailer (by the worker); seal (by the postmaster)
 #pragma once
@@ -24,8 +25,8 @@ struct SavedCacheState {
   uint32_t crc;              // of them
   // Of the file that this start may load.
   bool loadable;
-  bool loading;       // relaxed
-  bool stop_loading;  // relaxed; set by DROP DATABASE, which then waits for `loading` to end
+  bool loading;           // relaxed
+  bool stop_loading;      // relaxed; set by DROP DATABASE, which then waits for `loading` to end
   engine::Version fresh;  // the sequence before anybody used the cache
 };
 
@@ -35,8 +36,8 @@ void load_cache(SavedCacheState& state);
 
 // In the postmaster, when nobody else runs.
 void seal_saved_cache(const SavedCacheState& state, const engine::Cache& cache);
-// In the postmaster at start: the sequence that the file's seal ends with, if the file is to be believed; a file that is
-// not is removed.
+// In the postmaster at start: the sequence that the file's seal ends with, if the file is to be believed; a file that
+// is not is removed.
 std::optional<engine::Version> believable_saved_cache();
 
 }  // namespace pgcache

@@ -7,8 +7,8 @@ namespace pgcache {
 
 void define_cache_settings();
 
-uint64_t memory_setting();                  // bytes
+uint64_t memory_setting();                   // bytes
 engine::Milliseconds default_ttl_setting();  // 0: no expiry
-uint64_t max_value_size_setting();          // bytes, no more than fits
+uint64_t max_value_size_setting();           // bytes, no more than fits
 
 }  // namespace pgcache

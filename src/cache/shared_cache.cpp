@@ -44,9 +44,7 @@ size_t state_bytes() {
   return TYPEALIGN(64, offsetof(SharedState, statistics) + Statistics::size(static_cast<uint32_t>(MaxBackends)));
 }
 
-engine::Buffer cache_memory() {
-  return {reinterpret_cast<std::byte*>(shared_state) + state_bytes(), memory_setting()};
-}
+engine::Buffer cache_memory() { return {reinterpret_cast<std::byte*>(shared_state) + state_bytes(), memory_setting()}; }
 
 int lock_count() { return static_cast<int>(engine::Cache::lock_count(memory_setting())); }
 
@@ -56,17 +54,25 @@ void request_shared_memory() {
   RequestNamedLWLockTranche(kTranche, lock_count() + 1);  // the last guards the statistics
 }
 
+// What the postmaster remembers of the cache that a crash has ended.
+engine::Version crashed_at = 0;
+
 // Runs in the postmaster, after the shutdown checkpoint if there was one.
-void seal_at_exit(int code, Datum) {
-  if (code != 0 || MyProcPid != PostmasterPid || shared_state == nullptr || !shared_state->saved.written) return;
-  seal_saved_cache(shared_state->saved, engine::Cache::attach(cache_memory(), pg::lockless_environment()));
+void at_exit(int code, Datum) {
+  if (MyProcPid != PostmasterPid || shared_state == nullptr) return;
+  if (code != 0)
+    crashed_at = engine::Cache::attach(cache_memory(), pg::lockless_environment()).sequence();
+  else if (shared_state->saved.written)
+    seal_saved_cache(shared_state->saved, engine::Cache::attach(cache_memory(), pg::lockless_environment()));
 }
 
-// Versions handed out before a crash must not fit anything after it: each life starts above what the last can have
-// reached, at fewer than 65,536 writes a second on average.
+// Versions handed out before a crash must not fit anything after it: each life starts above what the last has reached.
+// Where nobody knows that, because the postmaster itself is new, above what it can have reached at fewer than 65,536
+// writes a second on average.
 engine::Version sequence_floor() {
-  constexpr int64_t kFirst = 788'918'400;  // 2025-01-01, in seconds from PostgreSQL's epoch
-  return static_cast<engine::Version>(std::max<int64_t>(GetCurrentTimestamp() / USECS_PER_SEC - kFirst, 1)) << 16;
+  constexpr int64_t kFirst = int64_t{788'918'400} * 1000;  // 2025-01-01, in milliseconds from PostgreSQL's epoch
+  const auto age = static_cast<engine::Version>(std::max<int64_t>(GetCurrentTimestamp() / 1000 - kFirst, 1));
+  return std::max((age << 16) / 1000, crashed_at);
 }
 
 void start_shared_memory() {
@@ -85,11 +91,11 @@ void start_shared_memory() {
     uint64_t secret = 0;
     if (!pg_strong_random(&secret, sizeof secret)) ereport(FATAL, (errmsg("could not generate random numbers")));
     const std::optional<engine::Version> saved = believable_saved_cache();
-    cache = engine::Cache::format(cache_memory(), pg::lwlock_environment(locks), secret, pg::now_for_reading(),
+    cache = engine::Cache::format(cache_memory(), pg::lwlock_environment(locks), secret,
                                   std::max(sequence_floor(), saved.value_or(0)));
     shared_state->saved.loadable = saved.has_value();
     shared_state->saved.fresh = cache.sequence();
-    if (!IsUnderPostmaster) on_shmem_exit(seal_at_exit, Datum{0});
+    if (!IsUnderPostmaster) on_shmem_exit(at_exit, Datum{0});
   }
   cache = engine::Cache::attach(cache_memory(), pg::lwlock_environment(locks));
 }

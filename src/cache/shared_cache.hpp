@@ -29,8 +29,8 @@ void after_promotion();
 // A pause that lets a query be cancelled, for callers that the engine told to come back.
 void wait_a_little();
 
-// Makes sure that this backend can use the cache; 55000 with what to do if not. In a backend that has used it already it
-// costs a comparison or two.
+// Makes sure that this backend can use the cache; 55000 with what to do if not. In a backend that has used it already
+// it costs a comparison or two.
 inline void require_cache() {
   if (unlikely(!internal::ready)) internal::get_ready();
   if (unlikely(engine::atomic(*internal::standby).load(std::memory_order_acquire))) internal::after_promotion();

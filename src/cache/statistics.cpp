@@ -82,8 +82,7 @@ void statistics_reset(Statistics& statistics, uint16_t database, int64_t evictio
   LWLockAcquire(statistics.lock, LW_EXCLUSIVE);
   const Counts total = sum(statistics, database);
   DatabaseCounts& its = statistics.databases[database];
-  for (auto what : {&Counts::hits, &Counts::misses, &Counts::sets, &Counts::deletes})
-    its.counts.*what -= total.*what;
+  for (auto what : {&Counts::hits, &Counts::misses, &Counts::sets, &Counts::deletes}) its.counts.*what -= total.*what;
   its.evictions_at_reset = evictions;
   its.expirations_at_reset = expirations;
   its.since = GetCurrentTimestamp();

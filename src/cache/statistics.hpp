@@ -28,7 +28,7 @@ struct alignas(64) BackendCounts {
 static_assert(engine::Shareable<BackendCounts>);
 
 struct DatabaseCounts {
-  Counts counts;         // of backends that have ended, less what a reset found
+  Counts counts;  // of backends that have ended, less what a reset found
   int64_t evictions_at_reset;
   int64_t expirations_at_reset;
   TimestampTz since;

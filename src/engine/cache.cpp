@@ -6,9 +6,15 @@ namespace pgcache::engine {
 
 namespace {
 
-// Test clocks may be set back; what ends before the epoch can't be told apart.
-constexpr Milliseconds kEpochBack = Milliseconds{366} * 24 * 3600 * 1000;
 constexpr uint32_t kBucketsPerScanHold = 16;
+
+// Two at once: the later one counts.
+void raise_to(Version& field, Version version) noexcept {
+  auto shared = atomic(field);
+  Version seen = shared.load(std::memory_order_relaxed);
+  while (seen < version && !shared.compare_exchange_weak(seen, version, std::memory_order_acq_rel)) {
+  }
+}
 
 }  // namespace
 
@@ -30,15 +36,13 @@ Cache Cache::at(Buffer memory, const Environment& environment) noexcept {
   return cache;
 }
 
-Cache Cache::format(Buffer memory, const Environment& environment, uint64_t secret, Milliseconds now,
-                    Version sequence_floor) noexcept {
+Cache Cache::format(Buffer memory, const Environment& environment, uint64_t secret, Version sequence_floor) noexcept {
   const Geometry g = Geometry::of(memory.size());
   // Segments hold garbage until they are used; all before them starts as zero.
   std::memset(memory.data(), 0, g.segments_at);
   Cache cache = at(memory, environment);
   cache.header_->memory = g.memory;
   cache.header_->secret = secret;
-  cache.header_->epoch = now - kEpochBack;
   cache.header_->sequence = sequence_floor + 1;
   for (uint32_t number = 0; number < g.shards; ++number) {
     Shard& shard = cache.shards_[number];
@@ -104,7 +108,7 @@ Cache::Found Cache::find_live(const Key& key, Milliseconds now) const noexcept {
 
 EntryInfo Cache::info(const Record& record) const noexcept {
   return {record.kind(), record.value_bytes(), footprint(record, geometry_.address_shift), record.version(),
-          from_epoch(record.expiry())};
+          record.expiry()};
 }
 
 EntryInfo Cache::miss() const noexcept {
@@ -134,7 +138,7 @@ ReadResult Cache::read(const Key& key, Milliseconds now, Kinds kinds, Buffer buf
     if (result.entry.value_bytes > buffer.size()) return {Status::buffer_too_small, result.entry};
     touched(0, record.inline_bytes());
     if (!record.large()) {
-      std::memcpy(buffer.data(), record.inline_value(), record.inline_bytes());
+      if (!buffer.empty()) std::memcpy(buffer.data(), record.inline_value(), record.inline_bytes());
       return result;
     }
     large = record.large_value();
@@ -166,7 +170,7 @@ ReadResult Cache::take(const Key& key, Milliseconds now, Kinds kinds, Buffer buf
       const uint32_t tail = record.inline_bytes() - static_cast<uint32_t>(sizeof large);
       std::memcpy(buffer.data() + large.value_bytes - tail, record.inline_value() + sizeof large, tail);
       segments_.pin(large);
-    } else {
+    } else if (!buffer.empty()) {
       std::memcpy(buffer.data(), record.inline_value(), record.inline_bytes());
     }
     erase(shard, found, HashParts{key.hash}, Loss::replaced);
@@ -183,7 +187,7 @@ Status Cache::touch(const Key& key, Milliseconds now, Expiry expiry) noexcept {
   const Found found = find_live(key, now);
   if (!found) return Status::not_found;
   Record record = found.record;
-  const uint64_t ends = resolve(expiry, found);
+  const Milliseconds ends = resolve(expiry, found);
   record.set_expiry(ends);
   record.used();
   note_expiry(segments_.meta(segments_.segment_of(found.place.address())), ends);
@@ -233,19 +237,12 @@ bool Cache::scan(ScanCursor& cursor, uint16_t database, Milliseconds now, ScanBa
 }
 
 void Cache::invalidate_database(uint16_t database) noexcept {
-  const Version version = next_version();
+  // In this order: a fill that still saw the old fence has a number under the floor.
   fence_database(database);
-  atomic(databases_[database].floor).store(version, std::memory_order_release);
+  raise_to(databases_[database].floor, next_version());
 }
 
-void Cache::fence_database(uint16_t database) noexcept {
-  const Version version = next_version();
-  // Two at once: the later one counts.
-  auto fence = atomic(databases_[database].fence);
-  Version seen = fence.load(std::memory_order_relaxed);
-  while (seen < version && !fence.compare_exchange_weak(seen, version, std::memory_order_acq_rel)) {
-  }
-}
+void Cache::fence_database(uint16_t database) noexcept { raise_to(databases_[database].fence, next_version()); }
 
 bool Cache::sweep_database(ScanCursor& cursor, uint16_t database, Milliseconds now, uint64_t& dropped) noexcept {
   if (cursor.shard >= geometry_.shards) return false;
@@ -265,7 +262,8 @@ bool Cache::sweep_database(ScanCursor& cursor, uint16_t database, Milliseconds n
         const bool live = !expired(found.record, now);
         const HashParts hash_of_key{hash(database, found.record.key())};
         const uint32_t address = bucket.addresses[entry];
-        found.place = buckets.find(hash_of_key, [address](uint32_t candidate) noexcept { return candidate == address; });
+        found.place =
+            buckets.find(hash_of_key, [address](uint32_t candidate) noexcept { return candidate == address; });
         erase(shard, found, hash_of_key, live ? Loss::invalidated : Loss::expired);
         dropped += live ? 1 : 0;
       }
@@ -290,8 +288,11 @@ std::optional<uint16_t> Cache::register_database(uint32_t oid) noexcept {
     if (databases_[number].oid == 0 && !vacant) vacant = number;
   }
   if (vacant) {
-    databases_[*vacant] = Database{};
-    store_relaxed(databases_[*vacant].oid, oid);
+    Database& database = databases_[*vacant];
+    database = Database{};
+    // What an earlier owner of the number left, and the misses of an earlier life, are nothing to this one.
+    database.floor = database.fence = next_version();
+    store_relaxed(database.oid, oid);
   }
   return vacant;
 }

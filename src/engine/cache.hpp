@@ -47,7 +47,9 @@ struct ScanBatch {
   uint32_t key_bytes_used = 0;
   char keys[kEntries * kMaxKeyBytes];
 
-  [[nodiscard]] std::string_view key(const Entry& entry) const noexcept { return {keys + entry.key_at, entry.key_bytes}; }
+  [[nodiscard]] std::string_view key(const Entry& entry) const noexcept {
+    return {keys + entry.key_at, entry.key_bytes};
+  }
 };
 
 // Where the search for expired memory stands.
@@ -56,9 +58,9 @@ struct ExpiryCursor {
 };
 
 struct ExpiryStep {
-  uint32_t items = 0;      // entries dropped
-  uint32_t segments = 0;   // segments given back
-  bool wrapped = false;    // the step ended a round over all memory
+  uint32_t items = 0;     // entries dropped
+  uint32_t segments = 0;  // segments given back
+  bool wrapped = false;   // the step ended a round over all memory
 };
 
 struct MemoryStatus {
@@ -76,8 +78,7 @@ class Cache {
 
   // Makes an empty cache of the bytes: at least kMinMemory, 64-byte aligned. `secret` keys the hash. `sequence_floor`:
   // versions start above it, so that a version handed out by an earlier life of the cache never fits again.
-  static Cache format(Buffer memory, const Environment& environment, uint64_t secret, Milliseconds now,
-                      Version sequence_floor) noexcept;
+  static Cache format(Buffer memory, const Environment& environment, uint64_t secret, Version sequence_floor) noexcept;
   // A handle to what another process has formatted.
   static Cache attach(Buffer memory, const Environment& environment) noexcept;
 
@@ -95,15 +96,16 @@ class Cache {
   [[nodiscard]] CounterResult increment(const Key& key, int64_t by, Expiry when_created, bool create_missing,
                                         Milliseconds now) noexcept;
 
-  // False when the walk is over. Skips other databases' entries (unless kEveryDatabase is asked for) and those whose time
-  // is over.
+  // False when the walk is over. Skips other databases' entries (unless kEveryDatabase is asked for) and those whose
+  // time is over.
   bool scan(ScanCursor& cursor, uint16_t database, Milliseconds now, ScanBatch& batch) const noexcept;
 
   // From here on no older entry of the database is read, and no fill whose miss came before is stored.
   void invalidate_database(uint16_t database) noexcept;
   // As above for fills only: entries stay.
   void fence_database(uint16_t database) noexcept;
-  // Drops entries that invalidate_database has ended, a step at a time; counts the ones that were live. False when over.
+  // Drops entries that invalidate_database has ended, a step at a time; counts the ones that were live. False when
+  // over.
   bool sweep_database(ScanCursor& cursor, uint16_t database, Milliseconds now, uint64_t& dropped) noexcept;
   // One step of giving expired memory back: looks at some thousand segments, rewrites or frees at most one.
   ExpiryStep expire(ExpiryCursor& cursor, Milliseconds now) noexcept;
@@ -151,19 +153,19 @@ class Cache {
   [[nodiscard]] bool expired(const Record& record, Milliseconds now) const noexcept;
   [[nodiscard]] EntryInfo info(const Record& record) const noexcept;
   [[nodiscard]] EntryInfo miss() const noexcept;
-  [[nodiscard]] bool nobody_since(const Key& key, Version version) const noexcept;
+  [[nodiscard]] bool nobody_since(const Key& key, Version version, Version now) const noexcept;
 
-  [[nodiscard]] bool may_write(const Key& key, const Found& existing, const WriteRequest& request) const noexcept;
+  [[nodiscard]] bool may_write(const Key& key, const Found& existing, const WriteRequest& request,
+                               Version version) const noexcept;
   [[nodiscard]] WriteResult place(const Key& key, const WriteRequest& request, Incoming& incoming, Milliseconds now,
                                   uint32_t& spare, bool& needs_segment) noexcept;
-  [[nodiscard]] Version written_version(const Key& key, const WriteRequest& request) noexcept;
-  [[nodiscard]] uint64_t resolve(const Expiry& expiry, const Found& existing) const noexcept;
-  void store(Record record, const WriteRequest& request, const Incoming& incoming, uint64_t expiry,
+  [[nodiscard]] Milliseconds resolve(const Expiry& expiry, const Found& existing) const noexcept;
+  void store(Record record, const WriteRequest& request, const Incoming& incoming, Milliseconds expiry,
              Version version) noexcept;
   [[nodiscard]] uint32_t room_for(uint16_t shard, QueueName queue, uint32_t ttl_class, uint32_t bytes,
                                   uint32_t& spare) noexcept;
   [[nodiscard]] Place make_place(uint16_t shard, HashParts hash) noexcept;
-  void note_expiry(SegmentMeta& meta, uint64_t expiry) noexcept;
+  void note_expiry(SegmentMeta& meta, Milliseconds expiry) noexcept;
   void forget_record(uint16_t shard, uint32_t segment, Record record, Loss loss) noexcept;
   void erase(uint16_t shard, const Found& found, HashParts hash, Loss loss) noexcept;
   void close_if_empty(uint16_t shard, uint32_t segment) noexcept;
@@ -187,8 +189,6 @@ class Cache {
   void reserve_over(uint32_t segments) noexcept;
 
   [[nodiscard]] uint64_t hash(uint16_t database, std::string_view bytes) const noexcept;
-  [[nodiscard]] uint64_t since_epoch(Milliseconds at) const noexcept;
-  [[nodiscard]] Milliseconds from_epoch(uint64_t expiry) const noexcept;
   [[nodiscard]] Version next_version() noexcept;
 
   Header* header_ = nullptr;

@@ -32,7 +32,8 @@ struct Geometry {
   static Geometry of(uint64_t memory) noexcept;
 
   [[nodiscard]] uint64_t record_bytes() const noexcept { return uint64_t{segments} * kSegmentBytes; }
-  // Values over this can never be stored: a few writers of such values together must leave most of the memory to others.
+  // Values over this can never be stored: a few writers of such values together must leave most of the memory to
+  // others.
   [[nodiscard]] uint64_t max_value_bytes() const noexcept { return memory / 4; }
 };
 

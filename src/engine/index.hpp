@@ -1,6 +1,6 @@
-// A shard's hash table: buckets of one cache line with twelve one-byte tags and twelve record addresses. A key that finds
-// its bucket full goes to one of the next; a bucket counts the keys that passed it by, so that a search knows when to stop
-// and no deletion leaves a tombstone (as F14 does). Guarded by the shard's lock.
+// A shard's hash table: buckets of one cache line with twelve one-byte tags and twelve record addresses. A key that
+// finds its bucket full goes to one of the next; a bucket counts the keys that passed it by, so that a search knows
+// when to stop and no deletion leaves a tombstone (as F14 does). Guarded by the shard's lock.
 //
 // Beside each bucket lies a ghost set: fingerprints of the last keys evicted from the small queue (S3-FIFO).
 #pragma once
@@ -83,7 +83,8 @@ struct Place {
 
 class Index {
  public:
-  Index(Bucket* buckets, GhostSet* ghosts, uint32_t count) noexcept : buckets_(buckets), ghosts_(ghosts), count_(count) {}
+  Index(Bucket* buckets, GhostSet* ghosts, uint32_t count) noexcept
+      : buckets_(buckets), ghosts_(ghosts), count_(count) {}
 
   // The first place with the hash's tag of which `is_it(address)` says yes.
   template <typename Predicate>

@@ -9,7 +9,6 @@ namespace pgcache::engine {
 struct Cache::Header {
   uint64_t memory;
   uint64_t secret;
-  Milliseconds epoch;
   alignas(64) Version sequence;
   alignas(64) uint32_t large_segments;  // promised to writers that are still copying
   alignas(64) uint32_t reclaim_hand;
@@ -60,17 +59,12 @@ inline Index Cache::index(uint16_t shard) const noexcept {
 
 inline VersionSlot& Cache::slot(const Key& key) const noexcept { return slots_[slot_number(key.hash)]; }
 
-inline uint64_t Cache::since_epoch(Milliseconds at) const noexcept {
-  return static_cast<uint64_t>(std::clamp<Milliseconds>(at - header_->epoch, 1, Milliseconds{kMaxExpiry}));
-}
-
-inline Milliseconds Cache::from_epoch(uint64_t expiry) const noexcept {
-  return expiry == 0 ? 0 : static_cast<Milliseconds>(expiry) + header_->epoch;
-}
+// A time as records and segments keep it.
+inline Milliseconds storable(Milliseconds at) noexcept { return std::clamp<Milliseconds>(at, 1, kMaxExpiry); }
 
 inline bool Cache::expired(const Record& record, Milliseconds now) const noexcept {
-  const uint64_t expiry = record.expiry();
-  return expiry != 0 && since_epoch(now) >= expiry;
+  const Milliseconds expiry = record.expiry();
+  return expiry != 0 && storable(now) >= expiry;
 }
 
 inline bool Cache::ended(const Record& record, Milliseconds now) const noexcept {

@@ -43,7 +43,8 @@ uint32_t Cache::keep_survivors(uint16_t shard, uint32_t segment, Pass pass, Mill
       continue;
     }
     const HashParts hash_of_key{hash(record.database(), record.key())};
-    const Place place = buckets.find(hash_of_key, [address](uint32_t candidate) noexcept { return candidate == address; });
+    const Place place =
+        buckets.find(hash_of_key, [address](uint32_t candidate) noexcept { return candidate == address; });
     buckets.vacate(hash_of_key, place);
     if (!over && meta.queue == QueueName::small) buckets.remember_evicted(hash_of_key);
     const Loss loss = !over ? Loss::evicted : expired(record, now) ? Loss::expired : Loss::invalidated;
@@ -109,7 +110,8 @@ void Cache::slide_survivors(uint16_t shard, uint32_t segment, QueueName to, Pass
     const Record moved = segments_.record(new_address);
     if (new_address != address) {
       const HashParts hash_of_key{hash(from.database(), from.key())};
-      const Place place = buckets.find(hash_of_key, [address](uint32_t candidate) noexcept { return candidate == address; });
+      const Place place =
+          buckets.find(hash_of_key, [address](uint32_t candidate) noexcept { return candidate == address; });
       std::memmove(moved.bytes(), from.bytes(), size);
       place.address() = new_address;
     }
@@ -150,9 +152,7 @@ uint32_t Cache::reclaim_oldest(uint16_t shard, bool force, Milliseconds now) noe
       small.head != kNone && (main.head == kNone || uint64_t{small.segments} * 100 > total * kSmallQueueShare);
   const uint32_t segment = from_small ? small.head : main.head;
   if (segment == kNone) return kNone;
-  const Pass pass = force                                        ? Pass::drop_all
-                    : worth_compacting(segments_.meta(segment)) ? Pass::compact
-                                                                 : Pass::evict;
+  const Pass pass = force ? Pass::drop_all : worth_compacting(segments_.meta(segment)) ? Pass::compact : Pass::evict;
   uint32_t dropped = 0;
   return rewrite(shard, segment, pass, now, dropped);
 }
@@ -162,8 +162,7 @@ uint16_t Cache::choose_victim(uint16_t near) noexcept {
   const auto size = [this](uint32_t shard) noexcept {
     return uint64_t{load_relaxed(shards_[shard].queues[0].segments)} + load_relaxed(shards_[shard].queues[1].segments);
   };
-  const uint32_t hand =
-      atomic(header_->reclaim_hand).fetch_add(1, std::memory_order_relaxed) & (geometry_.shards - 1);
+  const uint32_t hand = atomic(header_->reclaim_hand).fetch_add(1, std::memory_order_relaxed) & (geometry_.shards - 1);
   return static_cast<uint16_t>(size(hand) > size(near) ? hand : near);
 }
 
@@ -178,7 +177,7 @@ uint32_t Cache::obtain_segment(uint16_t near, Milliseconds now) noexcept {
 
 ExpiryStep Cache::expire(ExpiryCursor& cursor, Milliseconds now) noexcept {
   ExpiryStep step;
-  const uint64_t relative_now = since_epoch(now);
+  const Milliseconds stored_now = storable(now);
   for (uint32_t looked_at = 0; looked_at < kMetasPerExpiryStep; ++looked_at) {
     if (cursor.segment >= segments_.count()) {
       cursor.segment = 0;
@@ -187,16 +186,17 @@ ExpiryStep Cache::expire(ExpiryCursor& cursor, Milliseconds now) noexcept {
     }
     const uint32_t segment = cursor.segment++;
     SegmentMeta& meta = segments_.meta(segment);
-    const uint64_t due = load_relaxed(meta.due);
-    if (due == 0 || due > relative_now) continue;
+    const Milliseconds due = load_relaxed(meta.due);
+    if (due == 0 || due > stored_now) continue;
 
     const uint16_t shard = load_relaxed(meta.shard);
     const Hold hold(*this, shard, true);
     // It may have been given back or got another owner since.
-    if (atomic(meta.state).load(std::memory_order_acquire) != SegmentState::records || load_relaxed(meta.shard) != shard)
+    if (atomic(meta.state).load(std::memory_order_acquire) != SegmentState::records ||
+        load_relaxed(meta.shard) != shard)
       continue;
-    const uint64_t still_due = load_relaxed(meta.due);
-    if (still_due == 0 || still_due > relative_now) continue;
+    const Milliseconds still_due = load_relaxed(meta.due);
+    if (still_due == 0 || still_due > stored_now) continue;
     if (const uint32_t freed = rewrite(shard, segment, Pass::expire, now, step.items); freed != kNone) {
       segments_.push_free(freed);
       ++step.segments;

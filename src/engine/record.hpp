@@ -2,9 +2,9 @@
 //
 //   byte 0      state: kind (2 bits), frequency (2), large (1), dead (1)
 //   bytes 1-3   key length minus one (10 bits), inline length (14)
-//   bytes 4-5   database number
+//   bytes 4-5   database number (10 bits), the high bits of the expiry (6)
 //   bytes 6-11  version
-//   bytes 12-16 when it ends, in milliseconds since the cache's epoch; 0: never
+//   bytes 12-16 the low bits of the expiry: when it ends, in milliseconds since the caller's epoch; 0: never
 //
 // Everything but the frequency changes under the shard's exclusive lock alone. Readers raise the frequency under the
 // shared lock; two that meet may count as one.
@@ -22,13 +22,15 @@ namespace pgcache::engine {
 
 constexpr uint32_t kRecordHeaderBytes = 17;
 constexpr Version kMaxVersion = (Version{1} << 48) - 1;
-constexpr uint64_t kMaxExpiry = (uint64_t{1} << 40) - 1;
+constexpr Milliseconds kMaxExpiry = (Milliseconds{1} << 46) - 1;
+constexpr uint16_t kDatabaseBits = 10;
+static_assert(kMaxDatabases <= 1U << kDatabaseBits);
 
 // Where the bytes of a large value are; the inline bytes of a large record start with it. What is too short to fill a
 // segment of its own follows inline.
 struct LargeValue {
   uint32_t value_bytes;
-  uint32_t first;     // segments, chained by SegmentMeta::next
+  uint32_t first;  // segments, chained by SegmentMeta::next
   uint32_t last;
   uint32_t segments;
 };
@@ -63,7 +65,9 @@ class Record {
   }
 
   [[nodiscard]] Kind kind() const noexcept { return static_cast<Kind>(state() & kKind); }
-  void set_kind(Kind kind) noexcept { set_state(static_cast<uint8_t>((state() & ~kKind) | static_cast<uint8_t>(kind))); }
+  void set_kind(Kind kind) noexcept {
+    set_state(static_cast<uint8_t>((state() & ~kKind) | static_cast<uint8_t>(kind)));
+  }
   [[nodiscard]] bool large() const noexcept { return (state() & kLarge) != 0; }
   [[nodiscard]] bool dead() const noexcept { return (state() & kDead) != 0; }
   void set_dead() noexcept { set_state(state() | kDead); }
@@ -86,11 +90,18 @@ class Record {
   }
   [[nodiscard]] std::byte* inline_value() const noexcept { return at_ + kRecordHeaderBytes + key_bytes(); }
 
-  [[nodiscard]] uint16_t database() const noexcept { return load<uint16_t>(4); }
+  [[nodiscard]] uint16_t database() const noexcept { return load<uint16_t>(4) & ((1U << kDatabaseBits) - 1); }
   [[nodiscard]] Version version() const noexcept { return load<uint64_t>(6) & kMaxVersion; }
   void set_version(Version version) noexcept { std::memcpy(at_ + 6, &version, 6); }
-  [[nodiscard]] uint64_t expiry() const noexcept { return load<uint64_t>(9) >> 24; }
-  void set_expiry(uint64_t expiry) noexcept { std::memcpy(at_ + 12, &expiry, 5); }
+  [[nodiscard]] Milliseconds expiry() const noexcept {
+    const uint64_t low = load<uint64_t>(9) >> 24;
+    return static_cast<Milliseconds>(low | static_cast<uint64_t>(load<uint16_t>(4) >> kDatabaseBits) << 40);
+  }
+  void set_expiry(Milliseconds expiry) noexcept {
+    const auto high = static_cast<uint16_t>(database() | static_cast<uint64_t>(expiry) >> 40 << kDatabaseBits);
+    std::memcpy(at_ + 4, &high, 2);
+    std::memcpy(at_ + 12, &expiry, 5);
+  }
 
   [[nodiscard]] LargeValue large_value() const noexcept {
     LargeValue value;

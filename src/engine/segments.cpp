@@ -39,7 +39,8 @@ void Segments::push_free_chain(uint32_t first, uint32_t last, uint32_t count) co
   uint64_t seen = head.load(std::memory_order_relaxed);
   do {
     store_relaxed(metas_[last].next, static_cast<uint32_t>(seen));
-  } while (!head.compare_exchange_weak(seen, stack_head(seen, first), std::memory_order_release, std::memory_order_relaxed));
+  } while (
+      !head.compare_exchange_weak(seen, stack_head(seen, first), std::memory_order_release, std::memory_order_relaxed));
   atomic(stack_->free).fetch_add(count, std::memory_order_relaxed);
 }
 

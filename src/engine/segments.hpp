@@ -1,9 +1,9 @@
 // The memory behind the records: segments of equal size, each free, in a shard's queue, or part of a large value.
 //
-// Free segments form a stack that needs no lock (Treiber's, with a counter against ABA). A segment in a queue belongs to
-// its shard's lock. The segments of a large value belong to its writer until the record is in the index, then to that
-// record; readers pin the first of them under the shard's lock and copy after it, and whoever is the last of the record
-// and its readers gives the chain back.
+// Free segments form a stack that needs no lock (Treiber's, with a counter against ABA). A segment in a queue belongs
+// to its shard's lock. The segments of a large value belong to its writer until the record is in the index, then to
+// that record; readers pin the first of them under the shard's lock and copy after it, and whoever is the last of the
+// record and its readers gives the chain back.
 #pragma once
 
 #include "geometry.hpp"
@@ -13,6 +13,8 @@
 
 namespace pgcache::engine {
 
+constexpr Milliseconds kNever = INT64_MAX;
+
 enum class SegmentState : uint8_t { free = 0, records = 1, large = 2 };
 
 struct alignas(64) SegmentMeta {
@@ -21,15 +23,15 @@ struct alignas(64) SegmentMeta {
   uint32_t used;      // bytes of records, dead ones included
   uint32_t live;      // bytes of records that the index knows
   uint32_t pins;      // of a chain's first segment: its readers, and kDoomed
-  uint16_t shard;      // set before `state` becomes records, and read after it
+  uint16_t shard;     // set before `state` becomes records, and read after it
   SegmentState state;
   QueueName queue;
   uint8_t ttl_class;
-  // Expiries of the records, relative to the epoch: no record ends before `earliest`, none after `latest`; 0 and
-  // UINT64_MAX stand for none that ends and some that never does.
-  uint64_t earliest;
-  uint64_t latest;
-  uint64_t due;  // when the search for expired memory should look at it; 0: never. Read without the lock
+  // Expiries of the records: none ends before `earliest`, none after `latest`; 0 and kNever stand for none that ends
+  // and some that never does.
+  Milliseconds earliest;
+  Milliseconds latest;
+  Milliseconds due;  // when the search for expired memory should look at it; 0: never. Read without the lock
 };
 static_assert(Shareable<SegmentMeta> && sizeof(SegmentMeta) == 64);
 
@@ -55,7 +57,9 @@ class Segments {
   [[nodiscard]] SegmentMeta& meta(uint32_t segment) const noexcept { return metas_[segment]; }
   [[nodiscard]] std::byte* bytes(uint32_t segment) const noexcept { return bytes_ + uint64_t{segment} * kSegmentBytes; }
 
-  [[nodiscard]] Record record(uint32_t address) const noexcept { return Record(bytes_ + (uint64_t{address} << shift_)); }
+  [[nodiscard]] Record record(uint32_t address) const noexcept {
+    return Record(bytes_ + (uint64_t{address} << shift_));
+  }
   [[nodiscard]] uint32_t address(uint32_t segment, uint32_t offset) const noexcept {
     return static_cast<uint32_t>((uint64_t{segment} * kSegmentBytes + offset) >> shift_);
   }

@@ -32,6 +32,7 @@ inline void add_relaxed(T& field, std::type_identity_t<T> value) noexcept {
 }
 
 template <typename T>
-concept Shareable = std::is_trivially_copyable_v<T> && std::is_trivially_destructible_v<T> && std::is_standard_layout_v<T>;
+concept Shareable =
+    std::is_trivially_copyable_v<T> && std::is_trivially_destructible_v<T> && std::is_standard_layout_v<T>;
 
 }  // namespace pgcache::engine

@@ -12,7 +12,7 @@ namespace pgcache::engine {
 using Bytes = std::span<const std::byte>;
 using Buffer = std::span<std::byte>;
 
-// Milliseconds since an epoch that the caller chooses and never changes.
+// Milliseconds since an epoch that the caller chooses and never changes. What is before it counts as just after it.
 using Milliseconds = int64_t;
 
 // Numbers every change of the cache, over all keys; an entry's version is the number of the write that made it.

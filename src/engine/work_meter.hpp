@@ -11,10 +11,12 @@
 namespace pgcache::engine {
 
 // What one lock hold may touch, whichever is more: every record of a segment, read and moved; or the records of all
-// buckets that a search may visit (when their hashes collide; one or two otherwise) and the one record that is written.
+// buckets that a search may visit (when their hashes collide; one or two otherwise), twice where a counter is made, and
+// the one record that is written.
 constexpr uint64_t kMaxBytesPerHold =
-    2 * uint64_t{kSegmentBytes} + uint64_t{kMaxProbes} * kBucketEntries * (kRecordHeaderBytes + kMaxKeyBytes);
-constexpr uint64_t kMaxItemsPerHold = 2 * uint64_t{kSegmentBytes} / (kRecordHeaderBytes + 1) + kMaxProbes * kBucketEntries;
+    2 * (kSegmentBytes + uint64_t{kMaxProbes} * kBucketEntries * (kRecordHeaderBytes + kMaxKeyBytes));
+constexpr uint64_t kMaxItemsPerHold =
+    2 * (kSegmentBytes / (kRecordHeaderBytes + 1) + kMaxProbes * kBucketEntries);
 
 #ifdef PGCACHE_WORK_METER
 struct WorkMeter {

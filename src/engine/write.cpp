@@ -5,33 +5,34 @@ namespace pgcache::engine {
 
 namespace {
 
-uint32_t ttl_class(uint64_t expiry, uint64_t now) noexcept {
+uint32_t ttl_class(Milliseconds expiry, Milliseconds now) noexcept {
   if (expiry == 0) return kNeverEnds;
-  const uint64_t seconds = expiry > now ? (expiry - now - 1) / 1000 : 0;
+  const auto seconds = static_cast<uint64_t>(expiry > now ? (expiry - now - 1) / 1000 : 0);
   return std::min<uint32_t>(static_cast<uint32_t>(std::bit_width(seconds)), kNeverEnds - 1);
 }
 
 }  // namespace
 
-bool Cache::nobody_since(const Key& key, Version version) const noexcept {
-  return version <= sequence() && slot(key).changed() <= version &&
+bool Cache::nobody_since(const Key& key, Version version, Version now) const noexcept {
+  return version < now && slot(key).changed() <= version &&
          atomic(databases_[key.database].fence).load(std::memory_order_acquire) <= version;
 }
 
-bool Cache::may_write(const Key& key, const Found& existing, const WriteRequest& request) const noexcept {
+bool Cache::may_write(const Key& key, const Found& existing, const WriteRequest& request,
+                      Version version) const noexcept {
   if (request.mode == WriteMode::if_absent && existing) return false;
   if (request.mode == WriteMode::if_present && !existing) return false;
   if (!request.if_version) return true;
-  return existing ? existing.record.version() == *request.if_version : nobody_since(key, *request.if_version);
+  return existing ? existing.record.version() == *request.if_version : nobody_since(key, *request.if_version, version);
 }
 
-uint64_t Cache::resolve(const Expiry& expiry, const Found& existing) const noexcept {
+Milliseconds Cache::resolve(const Expiry& expiry, const Found& existing) const noexcept {
   if (expiry.rule == Expiry::Rule::keep && existing) return existing.record.expiry();
   const bool ends = expiry.rule == Expiry::Rule::at || (expiry.rule == Expiry::Rule::keep && expiry.at != 0);
-  return ends ? since_epoch(expiry.at) : 0;
+  return ends ? storable(expiry.at) : 0;
 }
 
-void Cache::store(Record record, const WriteRequest& request, const Incoming& incoming, uint64_t expiry,
+void Cache::store(Record record, const WriteRequest& request, const Incoming& incoming, Milliseconds expiry,
                   Version version) noexcept {
   std::byte* to = record.inline_value();
   if (incoming.is_large) {
@@ -45,20 +46,20 @@ void Cache::store(Record record, const WriteRequest& request, const Incoming& in
   touched(1, record.size(geometry_.address_shift));
 }
 
-void Cache::note_expiry(SegmentMeta& meta, uint64_t expiry) noexcept {
+void Cache::note_expiry(SegmentMeta& meta, Milliseconds expiry) noexcept {
   if (expiry == 0) {
-    meta.latest = UINT64_MAX;
+    meta.latest = kNever;
   } else {
     meta.earliest = meta.earliest == 0 ? expiry : std::min(meta.earliest, expiry);
     meta.latest = std::max(meta.latest, expiry);
   }
   // Looked at when half of the records should have ended, or when all have: so the work is in proportion to what ended,
   // and what has ended waits for a fraction of its time to live at most.
-  constexpr uint64_t kLongestWait = 60'000;
-  const uint64_t patience = std::min<uint64_t>((uint64_t{1000} << meta.ttl_class) / 16, kLongestWait);
-  uint64_t due = 0;
+  constexpr Milliseconds kLongestWait = 60'000;
+  const Milliseconds patience = std::min((Milliseconds{1000} << meta.ttl_class) / 16, kLongestWait);
+  Milliseconds due = 0;
   if (meta.earliest != 0)
-    due = meta.latest == UINT64_MAX
+    due = meta.latest == kNever
               ? meta.earliest + patience
               : std::min(meta.latest, meta.earliest + std::max((meta.latest - meta.earliest) / 2, patience));
   store_relaxed(meta.due, due);
@@ -151,12 +152,6 @@ Place Cache::make_place(uint16_t shard, HashParts hash) noexcept {
   return buckets.find_empty(hash);
 }
 
-Version Cache::written_version(const Key& key, const WriteRequest& request) noexcept {
-  const Version version = next_version();
-  if (!request.restored) slot(key).written = version;
-  return version;
-}
-
 WriteResult Cache::place(const Key& key, const WriteRequest& request, Incoming& incoming, Milliseconds now,
                          uint32_t& spare, bool& needs_segment) noexcept {
   const uint16_t shard = shard_of(key);
@@ -167,12 +162,14 @@ WriteResult Cache::place(const Key& key, const WriteRequest& request, Incoming& 
     erase(shard, existing, hash, expired(existing.record, now) ? Loss::expired : Loss::invalidated);
     existing = {};
   }
-  if (!may_write(key, existing, request)) return {Status::refused, 0};
+  // Numbered before the database's fence is looked at: an invalidation that the look misses ends this entry.
+  const Version version = next_version();
+  if (!may_write(key, existing, request, version)) return {Status::refused, 0};
 
-  const uint64_t expiry = resolve(request.expiry, existing);
+  const Milliseconds expiry = resolve(request.expiry, existing);
   if (existing && !existing.record.large() && !incoming.is_large &&
       existing.record.inline_bytes() == incoming.inline_bytes()) {
-    const Version version = written_version(key, request);
+    if (!request.restored) slot(key).written = version;
     existing.record.used();
     store(existing.record, request, incoming, expiry, version);
     note_expiry(segments_.meta(segments_.segment_of(existing.place.address())), expiry);
@@ -180,15 +177,15 @@ WriteResult Cache::place(const Key& key, const WriteRequest& request, Incoming& 
   }
 
   Index buckets = index(shard);
-  const uint32_t bytes = Record::size(static_cast<uint32_t>(key.bytes.size()), incoming.inline_bytes(),
-                                      geometry_.address_shift);
+  const uint32_t bytes =
+      Record::size(static_cast<uint32_t>(key.bytes.size()), incoming.inline_bytes(), geometry_.address_shift);
   QueueName queue = QueueName::small;
   if (existing)
     queue = segments_.meta(segments_.segment_of(existing.place.address())).queue;
   else if (incoming.returns || buckets.was_evicted(hash))
     queue = QueueName::main;
   incoming.returns = queue == QueueName::main;
-  const uint32_t wanted_class = ttl_class(expiry, since_epoch(now));
+  const uint32_t wanted_class = ttl_class(expiry, storable(now));
   const uint32_t segment = room_for(shard, queue, wanted_class, bytes, spare);
   if (segment == kNone) {
     needs_segment = true;
@@ -197,7 +194,7 @@ WriteResult Cache::place(const Key& key, const WriteRequest& request, Incoming& 
   SegmentMeta& meta = segments_.meta(segment);
   const uint32_t address = segments_.address(segment, meta.used);
   Record record = segments_.record(address);
-  const Version version = written_version(key, request);
+  if (!request.restored) slot(key).written = version;
   record.create(key, request.kind, incoming.is_large, incoming.inline_bytes());
   store(record, request, incoming, expiry, version);
   meta.used += bytes;

@@ -37,10 +37,10 @@ engine::Milliseconds ttl_milliseconds(const Interval* ttl) {
     ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("ttl must not be negative: %s", text_of(ttl))));
   const __int128 milliseconds = (microseconds + 999) / 1000;
   if (milliseconds > engine::kMaxTtl)
-    ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-                    errmsg("ttl must not be over %d days: %s", static_cast<int>(engine::kMaxTtl / 86'400'000),
-                           text_of(ttl)),
-                    errhint("An interval of '0' means that the entry does not expire.")));
+    ereport(ERROR,
+            (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+             errmsg("ttl must not be over %d days: %s", static_cast<int>(engine::kMaxTtl / 86'400'000), text_of(ttl)),
+             errhint("An interval of '0' means that the entry does not expire.")));
   return static_cast<engine::Milliseconds>(milliseconds);
 }
 

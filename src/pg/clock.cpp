@@ -22,8 +22,8 @@ bool check_test_clock(char** value, void** extra, GucSource) {
   MemoryContext caller = CurrentMemoryContext;
   PG_TRY();
   {
-    parsed = DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in, CStringGetDatum(*value), ObjectIdGetDatum(InvalidOid),
-                                                     Int32GetDatum(-1)));
+    parsed = DatumGetTimestampTz(
+        DirectFunctionCall3(timestamptz_in, CStringGetDatum(*value), ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
   }
   PG_CATCH();
   {
@@ -32,8 +32,8 @@ bool check_test_clock(char** value, void** extra, GucSource) {
     ok = false;
   }
   PG_END_TRY();
-  if (!ok || TIMESTAMP_NOT_FINITE(parsed)) {
-    GUC_check_errdetail("\"%s\" is not a finite timestamp.", *value);
+  if (!ok || TIMESTAMP_NOT_FINITE(parsed) || parsed <= 0) {
+    GUC_check_errdetail("\"%s\" is not a finite timestamp after 2000-01-01.", *value);
     return false;
   }
   *extra = allocate_setting_extra(sizeof(TimestampTz));

@@ -22,12 +22,12 @@ Datum guarded(FunctionCallInfo fcinfo) {
 
 }  // namespace pgcache::pg
 
-#define PGCACHE_FUNCTION(name)                                                                \
-  extern "C" {                                                                                \
-  PGCACHE_EXPORT Datum name(PG_FUNCTION_ARGS);                                                \
-  PGCACHE_EXPORT const Pg_finfo_record* pg_finfo_##name(void);                                \
-  PG_FUNCTION_INFO_V1(name);                                                                  \
-  }                                                                                           \
-  static Datum name##_body(FunctionCallInfo fcinfo);                                          \
-  Datum name(PG_FUNCTION_ARGS) { return pgcache::pg::guarded<name##_body>(fcinfo); }          \
+#define PGCACHE_FUNCTION(name)                                                       \
+  extern "C" {                                                                       \
+  PGCACHE_EXPORT Datum name(PG_FUNCTION_ARGS);                                       \
+  PGCACHE_EXPORT const Pg_finfo_record* pg_finfo_##name(void);                       \
+  PG_FUNCTION_INFO_V1(name);                                                         \
+  }                                                                                  \
+  static Datum name##_body(FunctionCallInfo fcinfo);                                 \
+  Datum name(PG_FUNCTION_ARGS) { return pgcache::pg::guarded<name##_body>(fcinfo); } \
   static Datum name##_body([[maybe_unused]] FunctionCallInfo fcinfo)

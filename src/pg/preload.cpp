@@ -62,7 +62,7 @@ char* preload_statement() {
     }
   }
   if (listed)
-    statement.data[statement.len - 2] = '\0';
+    statement.data[statement.len -= 2] = '\0';
   else
     appendStringInfoString(&statement, "'pgcache'");
   appendStringInfoChar(&statement, ';');
@@ -71,11 +71,11 @@ char* preload_statement() {
 
 void raise_not_preloaded() {
   const char* statement = preload_statement();
-  ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                  errmsg("pgcache must be loaded at server start"),
-                  statement != nullptr
-                      ? errhint("Run: %s Then restart the server.", statement)
-                      : errhint("Ask a superuser to run: SELECT * FROM pgcache.check(); it names the statement to run.")));
+  ereport(ERROR,
+          (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE), errmsg("pgcache must be loaded at server start"),
+           statement != nullptr
+               ? errhint("Run: %s Then restart the server.", statement)
+               : errhint("Ask a superuser to run: SELECT * FROM pgcache.check(); it names the statement to run.")));
 }
 
 void require_same_version() {

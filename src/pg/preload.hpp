@@ -12,7 +12,8 @@ namespace pgcache::pg {
 // backend's life; until then it costs one comparison.
 void require_same_version();
 
-// The ALTER SYSTEM that adds pgcache to the libraries that are preloaded now; nullptr where the caller may not see them.
+// The ALTER SYSTEM that adds pgcache to the libraries that are preloaded now; nullptr where the caller may not see
+// them.
 char* preload_statement();
 
 }  // namespace pgcache::pg

@@ -12,12 +12,15 @@ namespace {
 
 emit_log_hook_type previous_hook = nullptr;
 
-// The functions of every room begin with its name.
-constexpr std::string_view kRooms[] = {"cache_"};
+// The functions and views of every room begin with its name; the rest is in schema pgcache.
+constexpr std::string_view kRooms[] = {"cache_", "pgcache"};
+constexpr std::string_view kRefusals[] = {"permission denied for function %s", "permission denied for view %s",
+                                          "permission denied for schema %s"};
 
 bool is_ours(const ErrorData* error) {
   if (error->sqlerrcode != ERRCODE_INSUFFICIENT_PRIVILEGE || error->hint != nullptr || error->message_id == nullptr ||
-      error->message == nullptr || strcmp(error->message_id, "permission denied for function %s") != 0)
+      error->message == nullptr ||
+      std::find(std::begin(kRefusals), std::end(kRefusals), error->message_id) == std::end(kRefusals))
     return false;
   // The message is translated; the name stands in it as it is.
   const std::string_view message = error->message;
@@ -31,7 +34,7 @@ void add_hint(ErrorData* error) {
   if (is_ours(error))
     error->hint = MemoryContextStrdup(
         error->assoc_context,
-        "If this is pgcache's function, a superuser or the extension's owner can run: "
+        "If this is pgcache's, a superuser or the extension's owner can run: "
         "SELECT pgcache.grant_to('the_role'); or pgcache.grant_to('the_role', 'admin') for the administrative ones.");
   if (previous_hook != nullptr) previous_hook(error);
 }

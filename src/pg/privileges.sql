@@ -20,7 +20,8 @@ BEGIN
     SELECT n.nspname INTO home FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'pgcache';
 
     RETURN NEXT format('%s USAGE ON SCHEMA pgcache %s %s', verb, preposition, role);
-    IF verb = 'GRANT' THEN  -- others may share the schema, so it is not taken back
+    -- Others may share the schema, so it is not taken back; where everybody has it, it would only keep the role from being dropped.
+    IF verb = 'GRANT' AND NOT has_schema_privilege('public', home, 'USAGE') THEN
         RETURN NEXT format('GRANT USAGE ON SCHEMA %I TO %s', home, role);
     END IF;
     FOR entry IN
@@ -79,6 +80,7 @@ DECLARE
     preloaded boolean := pgcache.is_preloaded();
     megabytes bigint;
     lost bigint;
+    ratio double precision;
     open_objects text;
 BEGIN
     item := 'preloaded'; ok := preloaded;
@@ -95,17 +97,19 @@ BEGIN
 
     IF preloaded AND installed = library THEN
         megabytes := pg_size_bytes(current_setting('pgcache.memory')) / 1024 / 1024;
-        SELECT coalesce(sum(s.evictions), 0) INTO lost FROM pgcache.statistics() s;
-        item := 'memory'; ok := lost = 0;
-        detail := format('%s MB; %s entries evicted for lack of memory', megabytes, lost);
-        fix := CASE WHEN NOT ok THEN format('ALTER SYSTEM SET pgcache.memory = ''%s MB''; -- if the hit ratio is too low; then restart the server', megabytes * 2) END;
+        SELECT coalesce(sum(s.evictions), 0), sum(s.hits) / nullif(sum(s.hits) + sum(s.misses), 0)
+        INTO lost, ratio FROM pgcache.statistics() s;
+        -- A full cache evicts: that is a fault only where it makes the reads miss.
+        item := 'memory'; ok := lost = 0 OR ratio IS NULL OR ratio >= 0.8;
+        detail := format('%s MB; %s entries evicted for lack of memory; hit ratio %s', megabytes, lost, coalesce(round(ratio::numeric, 3)::text, 'unknown'));
+        fix := CASE WHEN NOT ok THEN format('ALTER SYSTEM SET pgcache.memory = ''%s MB''; -- then restart the server', megabytes * 2) END;
         RETURN NEXT;
     END IF;
 
     item := 'worker'; ok := pgcache.worker_pid() IS NOT NULL;
     detail := CASE WHEN ok THEN format('running, process %s', pgcache.worker_pid()) ELSE 'not running: expired memory is taken back only when it is needed' END;
     fix := CASE WHEN NOT ok AND preloaded THEN format('ALTER SYSTEM SET max_worker_processes = %s; -- if no worker is free; then restart the server',
-        current_setting('max_worker_processes')::integer + 1) END;
+        greatest(current_setting('max_worker_processes')::integer + 1, 8)) END;  -- 8: PostgreSQL's own default
     RETURN NEXT;
 
     SELECT string_agg(format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC;', p.oid::regprocedure), ' ' ORDER BY p.oid::regprocedure::text)
@@ -131,6 +135,8 @@ INSERT INTO pgcache.privilege VALUES
     ('pgcache.preload_statement()', 'admin'),
     ('pgcache.worker_pid()', 'admin');
 
+-- Whoever may create objects in the extension's schema could have put operators there that fit better than PostgreSQL's own.
+SET LOCAL search_path = pg_catalog, pg_temp;
 DO $$
 DECLARE
     statement text;

@@ -24,16 +24,20 @@ namespace {
 
 constexpr long kNapMilliseconds = 1000;
 
-void say_goodbye(int, Datum) { engine::store_relaxed(worker_state().pid, 0); }
+// DROP DATABASE waits for the load, which an error may have ended.
+void say_goodbye(int, Datum) {
+  engine::store_relaxed(worker_state().pid, 0);
+  engine::store_relaxed(saved_cache_state().loading, false);
+}
 
-// Database floors seen so far: entries below a floor that nobody swept (a cancelled cache_clear, a promotion) are dropped
-// here.
+// Database floors seen so far: entries below a floor that nobody swept (a cancelled cache_clear, a promotion) are
+// dropped here.
 engine::Version swept_floor[engine::kMaxDatabases];
 
 void sweep_invalidated() {
   for (uint16_t number = 0; number < engine::kMaxDatabases; ++number) {
     const engine::Version floor = engine::load_relaxed(cache.database(number).floor);
-    if (floor == swept_floor[number]) continue;
+    if (floor == swept_floor[number] || engine::load_relaxed(cache.database(number).clearing) != 0) continue;
     uint64_t dropped = 0;
     for (engine::ScanCursor cursor; cache.sweep_database(cursor, number, pg::now_for_reading(), dropped);)
       if (ShutdownRequestPending) return;

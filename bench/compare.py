@@ -1,0 +1,485 @@
+"""pgcache beside what the server itself costs, an UNLOGGED table, and Redis. Started by scripts/bench.
+
+Every round runs all statements one after another, every other round backwards, so that whatever changes on the machine
+meanwhile meets all of them. A ratio is taken within each round; what is reported is the median over the rounds. It
+judges nothing by its exit status: it reports.
+"""
+
+import argparse
+import datetime
+import glob
+import os
+import platform
+import random
+import re
+import resource
+import statistics
+import subprocess
+import sys
+import time
+
+BENCH = os.path.dirname(os.path.abspath(__file__))
+TICKS = os.sysconf("SC_CLK_TCK")
+DATABASE = "benchmark"
+
+# Keys have 13 digits: pgbench can make random numbers only, redis-benchmark always writes 12 digits, and a 1 stands first.
+FIRST_KEY = 10**12
+REDIS_KEY = "1__rand_int__"
+TTL = "15 minutes"
+KEYS_A_CALL = 100
+# Arrays of keys come on pgbench's command line, which holds no more.
+ARRAY_SCRIPTS = 100
+ARRAYS_A_SCRIPT = 5
+
+
+# ---- programs --------------------------------------------------------------------------------------------------------
+
+
+def run(command, **options):
+    done = subprocess.run(command, stdin=options.pop("stdin", subprocess.DEVNULL), capture_output=True, text=True, **options)
+    if done.returncode != 0:
+        sys.exit(f"{command[0]} failed:\n{done.stdout[-2000:]}{done.stderr[-4000:]}")
+    return done.stdout
+
+
+def say(text):
+    print(text, flush=True)
+
+
+def cpu_fields(pid):
+    """(parent, own seconds, seconds of ended children) of a process; None if it has ended."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            fields = file.read().rsplit(")", 1)[1].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    own, children = (sum(map(int, fields[i : i + 2])) / TICKS for i in (11, 13))
+    return int(fields[1]), own, children
+
+
+class Postgres:
+    def __init__(self, arguments):
+        self.arguments = arguments
+        with open(os.path.join(arguments.data, "postmaster.pid")) as file:
+            self.pid = int(file.readline())
+
+    def client(self, program):
+        return [os.path.join(self.arguments.bindir, program), "-h", self.arguments.socket, "-U", "postgres"]
+
+    def psql(self, *options, database=DATABASE):
+        return run([*self.client("psql"), "-d", database, "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", *options])
+
+    def ask(self, sql):
+        return self.psql("-c", sql).strip()
+
+    def children(self):
+        for name in os.listdir("/proc"):
+            if name.isdigit() and (fields := cpu_fields(name)) and fields[0] == self.pid:
+                yield fields
+
+    def settled_cpu(self, backends):
+        """Seconds of all server processes, once the benchmark's backends have ended and are counted."""
+        deadline = time.monotonic() + 3
+        while len(children := list(self.children())) > backends and time.monotonic() < deadline:
+            time.sleep(0.02)
+        _, own, ended = cpu_fields(self.pid)
+        return own + ended + sum(fields[1] for fields in children)
+
+
+class Redis:
+    def __init__(self, arguments):
+        self.socket = os.path.join(arguments.socket, "redis.sock")
+        self.pid = int(self.information("server")["process_id"])
+
+    def cli(self, *command):
+        return run(["redis-cli", "-s", self.socket, *command])
+
+    def information(self, section):
+        lines = self.cli("INFO", section).splitlines()
+        return dict(line.split(":", 1) for line in lines if ":" in line)
+
+    def cpu(self):
+        return cpu_fields(self.pid)[1]
+
+    def fill(self, key, value, first, last, seconds):
+        """SET of the keys from first to last; `key` is a format of Lua's string.format."""
+        script = (
+            "for n = tonumber(ARGV[1]), tonumber(ARGV[2]) do "
+            "redis.call('SET', string.format(ARGV[3], n), ARGV[4], 'EX', ARGV[5]) end"
+        )
+        for start in range(first, last + 1, 10_000):
+            self.cli("EVAL", script, "0", str(start), str(min(start + 9_999, last)), key, value, str(seconds))
+
+
+# ---- measuring -------------------------------------------------------------------------------------------------------
+
+
+class Sample:
+    """One run of one statement: calls a second, latencies in µs, CPU µs a call of the server and of the client."""
+
+    def __init__(self, rate, latencies, server_cpu, client_cpu):
+        self.rate = rate
+        self.p50, self.p99 = latencies
+        self.server_cpu = server_cpu
+        self.client_cpu = client_cpu
+
+
+def client_seconds():
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+class PgbenchStatement:
+    def __init__(self, name, scripts, calls=1, definitions=()):
+        self.name = name
+        self.scripts = scripts
+        self.calls = calls  # statements in a script
+        self.definitions = definitions
+
+    def measure(self, bench, seconds):
+        options = bench.options
+        postgres = bench.postgres
+        prefix = os.path.join(options.work, "latencies")
+        command = [*postgres.client("pgbench"), "-n", "-M", "prepared", "-c", str(options.clients)]
+        command += ["-j", str(min(options.clients, options.threads)), "-T", str(seconds)]
+        # A sample of the latencies: writing down all of them would cost the client more than the calls.
+        command += ["--log", f"--log-prefix={prefix}", "--sampling-rate=0.05"]
+        for script in self.scripts:
+            command += ["-f", script]
+        for definition in self.definitions:
+            command += ["-D", definition]
+        backends = len(list(postgres.children()))
+        server, client = postgres.settled_cpu(backends), client_seconds()
+        output = run([*command, DATABASE])
+        client = client_seconds() - client
+        server = postgres.settled_cpu(backends) - server
+        rate = float(re.search(r"^tps = ([0-9.]+)", output, re.M)[1]) * self.calls
+        calls = int(re.search(r"actually processed: ([0-9]+)", output)[1]) * self.calls
+        if not re.search(r"failed transactions: 0 ", output):
+            sys.exit(f"{self.name}: transactions failed\n{output}")
+        latencies = []
+        for path in glob.glob(prefix + ".*"):
+            with open(path) as file:
+                latencies += [int(line.split()[2]) for line in file]
+            os.unlink(path)
+        return Sample(rate, percentiles(latencies, self.calls), server / calls * 1e6, client / calls * 1e6)
+
+
+def percentiles(latencies, calls):
+    # Of several calls in one script only the sum is known.
+    if calls > 1 or len(latencies) < 100:
+        return None, None
+    latencies.sort()
+    return latencies[len(latencies) // 2], latencies[len(latencies) * 99 // 100]
+
+
+class RedisStatement:
+    def __init__(self, name, command):
+        self.name = name
+        self.command = command
+        self.rate = None
+
+    def measure(self, bench, seconds):
+        # redis-benchmark counts requests, not time: as many as the last run says.
+        requests = int(self.rate * seconds) if self.rate else 2_000
+        options = bench.options
+        command = ["redis-benchmark", "-s", bench.redis.socket, "-c", str(options.clients), "-n", str(requests)]
+        command += ["-r", str(options.keys), "--csv", *self.command]
+        server, client = bench.redis.cpu(), client_seconds()
+        output = run(command)
+        client = client_seconds() - client
+        server = bench.redis.cpu() - server
+        # The first field holds the command, quotes and all.
+        fields = output.strip().splitlines()[-1].strip('"').split('","')[-7:]
+        self.rate = float(fields[0])
+        latencies = [float(fields[i]) * 1000 for i in (3, 5)]
+        return Sample(self.rate, latencies, server / requests * 1e6, client / requests * 1e6)
+
+
+def statements(options):
+    def script(name):
+        return [os.path.join(BENCH, f"{name}.sql")]
+
+    keys = (f"first={FIRST_KEY}", f"last={FIRST_KEY + options.keys - 1}")
+    written = (*keys, f"value={options.value}", f"ttl={TTL}")
+    seconds = ["EX", "900"]
+    return [
+        PgbenchStatement("SELECT 1", script("select_1")),
+        PgbenchStatement("floor_get", script("floor_get"), definitions=keys),
+        PgbenchStatement("cache_get", script("cache_get"), definitions=keys),
+        RedisStatement("Redis GET", ["GET", REDIS_KEY]),
+        PgbenchStatement("table get", script("table_get"), definitions=keys),
+        PgbenchStatement("floor_set", script("floor_set"), definitions=written),
+        PgbenchStatement("cache_set", script("cache_set"), definitions=written),
+        RedisStatement("Redis SET", ["SET", REDIS_KEY, options.value, *seconds]),
+        PgbenchStatement("table set", script("table_set"), definitions=written),
+        many_statement(options, "cache_get_many", ""),
+        RedisStatement("Redis MGET", ["MGET", *[REDIS_KEY] * KEYS_A_CALL]),
+        many_statement(options, "cache_get_many_text", "t"),
+    ]
+
+
+def many_statement(options, function, prefix):
+    """Random keys, a hundred a call. pgbench can't make such arrays, so they are drawn beforehand: one for each statement
+    of a hundred scripts, given as a parameter as a driver would."""
+    draw = random.Random(1)
+    paths, definitions = [], []
+    for number in range(ARRAY_SCRIPTS):
+        path = os.path.join(options.work, f"{function}_{number}.sql")
+        with open(path, "w") as file:
+            for call in range(ARRAYS_A_SCRIPT):
+                name = f"keys_{number}_{call}"
+                keys = (f"{prefix}{FIRST_KEY + draw.randrange(options.keys)}" for _ in range(KEYS_A_CALL))
+                definitions.append(f"{name}={{{','.join(keys)}}}")
+                file.write(f"SELECT key, value FROM {function}(:{name});\n")
+        paths.append(path)
+    return PgbenchStatement(f"{function}, {KEYS_A_CALL} keys", paths, ARRAYS_A_SCRIPT, definitions)
+
+
+class Bench:
+    def __init__(self, options):
+        self.options = options
+        self.postgres = Postgres(options)
+        self.redis = Redis(options)
+        self.samples = {}  # name: a sample for each round
+        self.in_query = {}  # table: {expression: milliseconds of each round}
+        self.memory = []  # (what, bytes of pgcache for a million items, of Redis)
+        self.notes = []
+
+    def prepare(self):
+        options = self.options
+        self.postgres.psql("-c", f"CREATE DATABASE {DATABASE}", database="postgres")
+        variables = {"first": FIRST_KEY, "keys": options.keys, "value": options.value}
+        for name, value in variables.items():
+            variables[name] = f"{name}={value}"
+        given = [word for pair in variables.values() for word in ("-v", pair)]
+        self.postgres.psql(*given, "-f", os.path.join(BENCH, "setup.sql"))
+        self.redis.fill("1%012d", options.value, 0, options.keys - 1, 86_400)
+        items = int(self.postgres.ask("SELECT items FROM cache_stats WHERE database = current_database()"))
+        if items != 2 * options.keys:
+            sys.exit(f"{items} of {2 * options.keys} entries fit into pgcache.memory")
+        self.value_bytes = int(self.postgres.ask("SELECT length(current_setting('benchmark.value'))"))
+
+    def compare_statements(self):
+        todo = statements(self.options)
+        say("Warming up")
+        for statement in todo:
+            statement.measure(self, 1)
+            if isinstance(statement, RedisStatement):
+                statement.measure(self, 0.5)
+        self.postgres.ask("SELECT cache_stats_reset()")
+        self.samples = {statement.name: [] for statement in todo}
+        for number in range(self.options.rounds):
+            for statement in todo if number % 2 == 0 else reversed(todo):
+                sample = statement.measure(self, self.options.seconds)
+                self.samples[statement.name].append(sample)
+                say(f"round {number + 1}/{self.options.rounds}  {statement.name:30} {sample.rate:12,.0f} /s")
+        hits, misses = self.postgres.ask(
+            "SELECT hits, misses FROM cache_stats WHERE database = current_database()"
+        ).split("|")
+        hits_of_redis = self.redis.information("stats")
+        self.notes.append(
+            f"pgcache: {int(hits):,} hits, {int(misses):,} misses; "
+            f"Redis: {int(hits_of_redis['keyspace_misses']):,} misses."
+        )
+
+    def compare_in_query(self):
+        say("One call a row inside a query")
+        items = self.options.items
+        self.postgres.psql(
+            "-v", f"items={items}", "-v", f"value={self.options.value}", "-f", os.path.join(BENCH, "setup_in_query.sql")
+        )
+        expressions = {"plain": "count(key)", "cache": "count(cache_get(key))", "floor": "count(floor_get(key))"}
+        rounds = self.options.rounds * 3
+        for table in ("random_keys", "hot_keys"):
+            queries = [f"SELECT {expression} FROM {table};" for expression in expressions.values()]
+            script = os.path.join(self.options.work, "in_query.sql")
+            with open(script, "w") as file:
+                file.write("SET max_parallel_workers_per_gather = 0;\nSET jit = off;\n")
+                file.write("\n".join(queries) + "\n\\timing on\n" + "\n".join(queries * rounds) + "\n")
+            output = self.postgres.psql("-f", script)
+            counts = [int(line) for line in output.splitlines() if line.isdigit()]
+            if set(counts) != {items}:
+                sys.exit(f"{table}: only {min(counts)} of {items} keys are in the cache")
+            times = [float(time) for time in re.findall(r"^Time: ([0-9.]+) ms", output, re.M)]
+            self.in_query[table] = {name: times[i :: len(queries)] for i, name in enumerate(expressions)}
+
+    def nanoseconds_above(self, table, expression, base):
+        times = self.in_query[table]
+        pairs = zip(times[expression], times[base])
+        return statistics.median((one - other) * 1e6 / self.options.items for one, other in pairs)
+
+    def compare_memory(self):
+        say("Memory")
+        items = self.options.items
+        before = int(self.redis.information("memory")["used_memory"])
+        self.redis.fill("user:%d:profile", self.options.value, 1, items, 86_400)
+        redis = (int(self.redis.information("memory")["used_memory"]) - before) / items
+        budget = int(self.postgres.ask("SELECT pg_size_bytes(current_setting('pgcache.memory'))"))
+        for what, function in (("the same text", "cache_set_text"), ("as jsonb", "cache_set")):
+            self.postgres.ask("SELECT cache_clear()")
+            # Until it must evict; a few at a time, so that the last count is close.
+            stored = 0
+            while int(self.postgres.ask("SELECT evictions FROM cache_stats WHERE database = current_database()")) == 0:
+                self.postgres.psql(
+                    "-c",
+                    f"SELECT count({function}('user:' || n || ':profile', current_setting('benchmark.value')"
+                    f"{'::jsonb' if function == 'cache_set' else ''}, '1 day')) "
+                    f"FROM generate_series({stored + 1}, {stored + 100_000}) AS n",
+                )
+                stored += 100_000
+            held = int(self.postgres.ask("SELECT items FROM cache_stats WHERE database = current_database()"))
+            self.memory.append((what, budget / held, redis))
+            self.postgres.ask("SELECT cache_stats_reset()")
+
+    # ---- the report --------------------------------------------------------------------------------------------------
+
+    def median(self, name, what):
+        values = [getattr(sample, what) for sample in self.samples[name]]
+        return None if None in values else statistics.median(values)
+
+    def ratio(self, ours, theirs):
+        pairs = zip(self.samples[ours], self.samples[theirs])
+        return statistics.median(our.rate / their.rate for our, their in pairs)
+
+    def targets(self):
+        """Rows of (what, ours, theirs, ratio, target, met)."""
+
+        def compared(what, ours, theirs, target, factor=1):
+            ratio = self.ratio(ours, theirs)
+            rates = (f"{self.median(name, 'rate') * factor:,.0f} /s" for name in (ours, theirs))
+            return (what, *rates, f"{ratio:.3f}", f"≥ {target}", met(ratio >= target))
+
+        rows = []
+        if self.samples:
+            many = f"cache_get_many, {KEYS_A_CALL} keys"
+            many_text = f"cache_get_many_text, {KEYS_A_CALL} keys"
+            rows += [
+                compared("cache_get against the server's own cost", "cache_get", "floor_get", 0.95),
+                compared("cache_set against the server's own cost", "cache_set", "floor_set", 0.93),
+                compared("cache_get against the UNLOGGED table", "cache_get", "table get", 1.2),
+                compared("cache_set against the UNLOGGED table", "cache_set", "table set", 1.8),
+                compared("cache_get against Redis GET", "cache_get", "Redis GET", 1.0),
+                compared("cache_set against Redis SET", "cache_set", "Redis SET", 1.0),
+                compared(f"keys: {many} a call, against Redis MGET", many, "Redis MGET", 1.0, KEYS_A_CALL),
+                compared(f"keys: {many_text} a call, against Redis MGET", many_text, "Redis MGET", 1.0, KEYS_A_CALL),
+            ]
+        for table, what, target in (
+            ("random_keys", f"{self.options.items:,} keys in random order", 300),
+            ("hot_keys", f"1,000 keys repeated to {self.options.items:,}", 120),
+        ):
+            if table in self.in_query:
+                ours = self.nanoseconds_above(table, "cache", "plain")
+                floor = self.nanoseconds_above(table, "floor", "plain")
+                what = f"a cache_get inside a query, {what}"
+                rows.append((what, f"{ours:.0f} ns", f"{floor:.0f} ns", "", f"≤ {target} ns", met(ours <= target)))
+        for what, ours, theirs in self.memory:
+            what = f"memory of an item with a TTL, {what}"
+            rows.append((what, f"{ours:.0f} bytes", f"{theirs:.0f} bytes", f"{ours / theirs:.2f}", "", ""))
+        return rows
+
+    def report(self):
+        lines = ["| what | pgcache | peer | ratio | target | met? |", "|---|---|---|---|---|---|"]
+        lines += ["| " + " | ".join(row) + " |" for row in self.targets()]
+        if self.samples:
+            lines += ["", "| statement | calls/s | p50 µs | p99 µs | server CPU µs | client CPU µs |", "|---|---|---|---|---|---|"]
+        for name in self.samples:
+            shown = [figure(self.median(name, what), digits) for what, digits in FIGURES]
+            lines.append("| " + " | ".join([name, *shown]) + " |")
+        return "\n".join([*lines, "", *self.explanation()])
+
+    def explanation(self):
+        options = self.options
+        yield f"Medians of {options.rounds} rounds of {options.seconds} s, ratios taken within each round."
+        yield (
+            f"{options.clients} clients on unix sockets, one request at a time each; {options.keys:,} uniformly random keys, "
+            f"values of {self.value_bytes} bytes of JSON, TTL {TTL}."
+        )
+        yield (
+            f"Clients: pgbench -M prepared with {min(options.clients, options.threads)} threads; redis-benchmark with one. "
+            "All share the machine's cores with the servers, so the clients' CPU counts too. "
+            "CPU is per call, of all the server's processes."
+        )
+        yield (
+            "The server's own cost is a function of the same signature that takes its arguments and returns a constant. "
+            "The table is UNLOGGED, with an index on expires_at, autovacuum as it comes."
+        )
+        if self.in_query:
+            yield (
+                "Inside a query: SELECT count(cache_get(key)) FROM keys, above SELECT count(key) FROM keys; one process, "
+                "no JIT. The peer there is the function that returns a constant, in the same query."
+            )
+        if self.memory:
+            yield (
+                "Memory: pgcache.memory by the entries that it holds when it is full, index and all; "
+                "Redis' used_memory by its keys. Values of the same bytes."
+            )
+        yield from self.notes
+        yield ""
+        yield from machine(self)
+
+
+FIGURES = (("rate", 0), ("p50", 0), ("p99", 0), ("server_cpu", 1), ("client_cpu", 1))
+
+
+def met(yes):
+    return "yes" if yes else "no"
+
+
+def figure(value, digits):
+    return "" if value is None else f"{value:,.{digits}f}"
+
+
+def machine(bench):
+    model = "unknown processor"
+    with open("/proc/cpuinfo") as file:
+        for line in file:
+            if line.startswith("model name"):
+                model = line.split(":", 1)[1].strip()
+                break
+    redis = bench.redis.information("server")["redis_version"]
+    settings = bench.postgres.ask(
+        "SELECT string_agg(name || ' ' || current_setting(name), ', ' ORDER BY name) FROM pg_settings WHERE name IN "
+        "('shared_buffers', 'fsync', 'synchronous_commit', 'pgcache.memory', 'autovacuum', 'huge_pages', 'io_method')"
+    )
+    yield f"- Machine: {len(os.sched_getaffinity(0))} cores of {model}, Linux {platform.release()}"
+    yield f"- PostgreSQL {bench.postgres.ask('SHOW server_version')}: {settings}; else the defaults"
+    yield f"- Redis {redis}: --save '' --appendonly no; else the defaults"
+    yield f"- pgcache {bench.postgres.ask('SELECT pgcache.library_version()')}, {bench.options.revision}"
+    yield f"- {datetime.date.today().isoformat()}, scripts/bench {bench.options.command}".rstrip()
+
+
+def json_of(length):
+    """A JSON object whose text has that many bytes."""
+    empty = '{"id": 123456, "name": "John Doe", "plan": "team", "seen": ""}'
+    return empty[:-2] + "x" * max(0, length - len(empty)) + empty[-2:]
+
+
+def parse():
+    parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__.split("\n")[0])
+    for name in ("bindir", "data", "socket", "work", "revision", "command", "output"):
+        parser.add_argument(f"--{name}", required=True)
+    parser.add_argument("--only", required=True)
+    for name in ("rounds", "seconds", "clients", "threads", "keys", "items", "value-bytes"):
+        parser.add_argument(f"--{name}", required=True, type=int)
+    options = parser.parse_args()
+    options.only = options.only.split(",")
+    options.value = json_of(options.value_bytes)
+    return options
+
+
+def main():
+    options = parse()
+    bench = Bench(options)
+    bench.prepare()
+    if "statements" in options.only:
+        bench.compare_statements()
+    if "in_query" in options.only:
+        bench.compare_in_query()
+    if "memory" in options.only:
+        bench.compare_memory()
+    with open(options.output, "w") as file:
+        file.write(bench.report() + "\n")
+
+
+main()

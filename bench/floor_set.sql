@@ -1,0 +1,2 @@
+\set key random(:first, :last)
+SELECT floor_set(:key, :value, :ttl);

@@ -1,0 +1,31 @@
+-- The benchmark's database. psql variables: first, keys, value (JSON).
+\set ON_ERROR_STOP on
+SET client_min_messages = warning;
+
+CREATE EXTENSION pgcache;
+
+-- What the server itself costs: src/cache/benchmark_floor.cpp. Declared as cache_get and cache_set are.
+CREATE FUNCTION floor_get(key text) RETURNS jsonb
+    AS '$libdir/pgcache', 'pgcache_floor_get' LANGUAGE C VOLATILE STRICT PARALLEL SAFE;
+CREATE FUNCTION floor_set(key text, value jsonb, ttl interval DEFAULT NULL, mode text DEFAULT 'always', keep_ttl boolean DEFAULT false, if_version bigint DEFAULT NULL) RETURNS boolean
+    AS '$libdir/pgcache', 'pgcache_floor_set' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+ALTER DATABASE :DBNAME SET benchmark.value = :'value';
+
+-- The cache as people make it from a table, with the index that finds what has expired.
+CREATE UNLOGGED TABLE cache (
+    key text PRIMARY KEY,
+    value jsonb NOT NULL,
+    expires_at timestamptz DEFAULT now() + interval '1 hour',
+    created_at timestamptz DEFAULT now()
+);
+CREATE INDEX idx_cache_expires ON cache (expires_at);
+
+CREATE TEMPORARY TABLE key AS
+    SELECT (:first + n)::text AS key FROM generate_series(0, :keys - 1) AS n ORDER BY random();
+INSERT INTO cache (key, value, expires_at) SELECT key, :'value', now() + interval '1 day' FROM key;
+SELECT count(*) FILTER (WHERE cache_set(key, :'value', '1 day')) AS stored FROM key;
+-- Texts of the same keys, for cache_get_many_text.
+SELECT count(*) FILTER (WHERE cache_set_text('t' || key, :'value', '1 day')) AS stored FROM key;
+
+VACUUM ANALYZE cache;
+CHECKPOINT;

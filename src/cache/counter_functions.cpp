@@ -51,7 +51,7 @@ std::optional<int64_t> increment_json(const engine::Key& key, int64_t by) {
   request.expiry = engine::Expiry::keep_or(0);
   request.mode = engine::WriteMode::if_present;
   request.if_version = read.entry.version;
-  if (!write_entry(key, request)) return std::nullopt;
+  if (!write_entry(key, request, pg::clock_now())) return std::nullopt;
   return sum;
 }
 
@@ -69,10 +69,11 @@ PGCACHE_FUNCTION(pgcache_incr) {
       ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
                       errmsg("%s must not be null", number == 1 ? "\"by\"" : "create_missing")));
   const int64_t by = PG_GETARG_INT64(1);
-  const engine::Expiry expiry = expiry_argument(fcinfo, 2);
+  const TimestampTz now = pg::clock_now();
+  const engine::Expiry expiry = expiry_argument(fcinfo, 2, now);
   const bool create_missing = PG_GETARG_BOOL(3);
   for (;;) {
-    const engine::CounterResult result = cache.increment(key, by, expiry, create_missing, pg::now_for_reading());
+    const engine::CounterResult result = cache.increment(key, by, expiry, create_missing, pg::for_reading(now));
     switch (result.status) {
       case engine::Status::ok:
         count(&Counts::sets);

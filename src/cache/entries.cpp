@@ -85,12 +85,10 @@ engine::Bytes checked_value(const struct varlena* value) {
   return bytes;
 }
 
-engine::Expiry expiry_of(engine::Milliseconds ttl) {
-  return ttl == 0 ? engine::Expiry::never() : engine::Expiry::when(pg::now_for_expiry() + ttl);
-}
-
-engine::Expiry expiry_argument(FunctionCallInfo fcinfo, int number) {
-  return expiry_of(PG_ARGISNULL(number) ? default_ttl_setting() : pg::ttl_milliseconds(PG_GETARG_INTERVAL_P(number)));
+engine::Expiry expiry_argument(FunctionCallInfo fcinfo, int number, TimestampTz now) {
+  const engine::Milliseconds ttl =
+      PG_ARGISNULL(number) ? default_ttl_setting() : pg::ttl_milliseconds(PG_GETARG_INTERVAL_P(number));
+  return ttl == 0 ? engine::Expiry::never() : engine::Expiry::when(pg::for_expiry(now) + ttl);
 }
 
 const char* kind_name(engine::Kind kind) {
@@ -119,9 +117,8 @@ void raise_wrong_kind(engine::Kind found, engine::Kinds wanted) {
            errmsg("the cache entry is of kind %s, not %s", kind_name(found), kind_name(name)), errhint("%s", hint)));
 }
 
-EntryValue read_entry(const engine::Key& key, engine::Kinds kinds) {
-  const engine::Milliseconds now = pg::now_for_reading();
-  return copy_entry(kinds, [&](engine::Buffer buffer) { return cache.read(key, now, kinds, buffer); });
+EntryValue read_entry(const engine::Key& key, engine::Kinds kinds, TimestampTz now) {
+  return copy_entry(kinds, [&](engine::Buffer buffer) { return cache.read(key, pg::for_reading(now), kinds, buffer); });
 }
 
 EntryValue take_entry(const engine::Key& key, engine::Kinds kinds) {
@@ -132,9 +129,9 @@ EntryValue take_entry(const engine::Key& key, engine::Kinds kinds) {
   return taken;
 }
 
-bool write_entry(const engine::Key& key, const engine::WriteRequest& request) {
+bool write_entry(const engine::Key& key, const engine::WriteRequest& request, TimestampTz now) {
   for (;;) {
-    const engine::WriteResult written = cache.write(key, request, pg::now_for_reading());
+    const engine::WriteResult written = cache.write(key, request, pg::for_reading(now));
     if (written.status == engine::Status::ok) {
       count(&Counts::sets);
       return true;

@@ -22,9 +22,8 @@ engine::Version version_argument(FunctionCallInfo fcinfo, int number);
 // 54000 if it is over pgcache.max_value_size.
 engine::Bytes checked_value(const struct varlena* value);
 
-// When an entry with this ttl ends; `default_ttl` stands for NULL.
-engine::Expiry expiry_of(engine::Milliseconds ttl);
-engine::Expiry expiry_argument(FunctionCallInfo fcinfo, int number);
+// When an entry with this ttl ends; pgcache.default_ttl stands for NULL.
+engine::Expiry expiry_argument(FunctionCallInfo fcinfo, int number, TimestampTz now);
 
 // 42804 naming both kinds.
 [[noreturn]] void raise_wrong_kind(engine::Kind found, engine::Kinds wanted);
@@ -36,11 +35,11 @@ struct EntryValue {
   struct varlena* value;
   engine::EntryInfo entry;
 };
-EntryValue read_entry(const engine::Key& key, engine::Kinds kinds);
+EntryValue read_entry(const engine::Key& key, engine::Kinds kinds, TimestampTz now = pg::clock_now());
 EntryValue take_entry(const engine::Key& key, engine::Kinds kinds);
 
 // Stores, waiting while other writers hold the memory; false if mode or if_version said no.
-bool write_entry(const engine::Key& key, const engine::WriteRequest& request);
+bool write_entry(const engine::Key& key, const engine::WriteRequest& request, TimestampTz now);
 
 // The value as SQL sees it: json as jsonb, a counter as a JSON number.
 Datum jsonb_of(const EntryValue& read);

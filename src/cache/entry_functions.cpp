@@ -39,12 +39,13 @@ PGCACHE_FUNCTION(pgcache_exists) {
 PGCACHE_FUNCTION(pgcache_ttl) {
   using namespace pgcache;
   require_cache();
-  const engine::ReadResult found = cache.peek(key_argument(fcinfo, 0), pg::now_for_reading());
+  const TimestampTz now = pg::clock_now();
+  const engine::ReadResult found = cache.peek(key_argument(fcinfo, 0), pg::for_reading(now));
   if (found.status != engine::Status::ok) PG_RETURN_NULL();
   auto* left = static_cast<Interval*>(palloc0(sizeof(Interval)));
-  // Counted as expiry_of counts, so that it is never more than was given; 0 would mean that there is no end.
+  // Counted as an expiry is made: so that it is never more than was given; 0 would mean that there is no end.
   if (found.entry.expires_at != 0)
-    left->time = std::max<engine::Milliseconds>(found.entry.expires_at - pg::now_for_expiry(), 1) * 1000;
+    left->time = std::max<engine::Milliseconds>(found.entry.expires_at - pg::for_expiry(now), 1) * 1000;
   PG_RETURN_INTERVAL_P(left);
 }
 
@@ -52,8 +53,9 @@ PGCACHE_FUNCTION(pgcache_touch) {
   using namespace pgcache;
   require_cache();
   const engine::Key key = required_key(fcinfo, 0);
-  const engine::Expiry expiry = expiry_argument(fcinfo, 1);
-  PG_RETURN_BOOL(cache.touch(key, pg::now_for_reading(), expiry) == engine::Status::ok);
+  const TimestampTz now = pg::clock_now();
+  const engine::Expiry expiry = expiry_argument(fcinfo, 1, now);
+  PG_RETURN_BOOL(cache.touch(key, pg::for_reading(now), expiry) == engine::Status::ok);
 }
 
 PGCACHE_FUNCTION(pgcache_delete) {

@@ -25,15 +25,16 @@ Datum get_many(FunctionCallInfo fcinfo, engine::Kinds kinds) {
   require_cache();
   const pg::Elements keys = pg::elements_of(PG_GETARG_DATUM(0), TEXTOID, "keys", true);
   ReturnSetInfo* rows = begin_rows(fcinfo);
+  const TimestampTz now = pg::clock_now();
   auto* checked = static_cast<engine::Key*>(palloc(sizeof(engine::Key) * static_cast<size_t>(keys.count)));
   for (int i = 0; i < keys.count; ++i) {
     if (keys.nulls[i]) continue;
     checked[i] = checked_key(DatumGetTextPP(keys.values[i]));
-    cache.prefetch(checked[i]);
   }
   for (int i = 0; i < keys.count; ++i) {
     if (keys.nulls[i]) continue;
-    const EntryValue read = read_entry(checked[i], kinds);
+    CHECK_FOR_INTERRUPTS();
+    const EntryValue read = read_entry(checked[i], kinds, now);
     if (read.value == nullptr) continue;
     Datum values[2] = {keys.values[i], jsonb_of(read)};
     bool nulls[2] = {false, false};
@@ -49,14 +50,15 @@ struct Pair {
   engine::Bytes value;
 };
 
-Datum store(const Pair* pairs, int count, engine::Kind kind, engine::Expiry expiry) {
+Datum store(const Pair* pairs, int count, engine::Kind kind, engine::Expiry expiry, TimestampTz now) {
   int64_t stored = 0;
   for (int i = 0; i < count; ++i) {
+    CHECK_FOR_INTERRUPTS();
     engine::WriteRequest request;
     request.kind = kind;
     request.value = pairs[i].value;
     request.expiry = expiry;
-    stored += write_entry(pairs[i].key, request) ? 1 : 0;
+    stored += write_entry(pairs[i].key, request, now) ? 1 : 0;
   }
   return Int64GetDatum(stored);
 }
@@ -77,11 +79,12 @@ Datum set_many(FunctionCallInfo fcinfo, engine::Kind kind, Oid element_type) {
   if (keys.count != values.count)
     ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
                     errmsg("keys and new_values must be equally many: %d keys, %d values", keys.count, values.count)));
-  const engine::Expiry expiry = expiry_argument(fcinfo, 2);
+  const TimestampTz now = pg::clock_now();
+  const engine::Expiry expiry = expiry_argument(fcinfo, 2, now);
   Pair* pairs = allocate_pairs(keys.count);
   for (int i = 0; i < keys.count; ++i)
     pairs[i] = {checked_key(DatumGetTextPP(keys.values[i])), checked_value(PG_DETOAST_DATUM_PACKED(values.values[i]))};
-  return store(pairs, keys.count, kind, expiry);
+  return store(pairs, keys.count, kind, expiry, now);
 }
 
 // PostgreSQL would raise this only when it comes so far with some key, so it would depend on what is cached.
@@ -138,7 +141,8 @@ PGCACHE_FUNCTION(pgcache_set_many) {
             (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
              errmsg("entries must be a JSON object, not %s", JB_ROOT_IS_SCALAR(entries) ? "a scalar" : "an array"),
              errhint("Write keys and values as in {\"a\": 1, \"b\": [2]}.")));
-  const engine::Expiry expiry = expiry_argument(fcinfo, 1);
+  const TimestampTz now = pg::clock_now();
+  const engine::Expiry expiry = expiry_argument(fcinfo, 1, now);
   Pair* pairs = allocate_pairs(static_cast<int>(JB_ROOT_COUNT(entries)));
   int count = 0;
   JsonbIterator* iterator = JsonbIteratorInit(&entries->root);
@@ -149,7 +153,7 @@ PGCACHE_FUNCTION(pgcache_set_many) {
     else if (token == WJB_VALUE)
       pairs[count++].value = checked_value(reinterpret_cast<struct varlena*>(JsonbValueToJsonb(&item)));
   }
-  return store(pairs, count, engine::Kind::json, expiry);
+  return store(pairs, count, engine::Kind::json, expiry, now);
 }
 
 PGCACHE_FUNCTION(pgcache_delete_many) {

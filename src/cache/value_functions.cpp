@@ -28,7 +28,8 @@ Datum set(FunctionCallInfo fcinfo, engine::Kind kind) {
   engine::WriteRequest request;
   request.kind = kind;
   request.value = checked_value(pg::required_varlena(fcinfo, 1, "value"));
-  request.expiry = expiry_argument(fcinfo, 2);
+  const TimestampTz now = pg::clock_now();
+  request.expiry = expiry_argument(fcinfo, 2, now);
   request.mode = mode_argument(fcinfo, 3);
   if (!PG_ARGISNULL(4) && PG_GETARG_BOOL(4)) {
     if (!PG_ARGISNULL(2))
@@ -39,7 +40,7 @@ Datum set(FunctionCallInfo fcinfo, engine::Kind kind) {
     request.expiry = engine::Expiry::keep_or(request.expiry.at);
   }
   if (!PG_ARGISNULL(5)) request.if_version = version_argument(fcinfo, 5);
-  PG_RETURN_BOOL(write_entry(key, request));
+  PG_RETURN_BOOL(write_entry(key, request, now));
 }
 
 }  // namespace

@@ -83,7 +83,6 @@ class Cache {
   static Cache attach(Buffer memory, const Environment& environment) noexcept;
 
   [[nodiscard]] Key key(uint16_t database, std::string_view bytes) const noexcept;
-  void prefetch(const Key& key) const noexcept;
 
   // Copies the value into `buffer`; an empty buffer with peek asks for the entry alone and counts as no use of it.
   [[nodiscard]] ReadResult read(const Key& key, Milliseconds now, Kinds kinds, Buffer buffer) const noexcept;
@@ -172,11 +171,8 @@ class Cache {
   void open_segment(uint16_t shard, QueueName queue, uint32_t ttl_class, uint32_t segment) noexcept;
   void free_segment(uint16_t shard, uint32_t segment) noexcept;  // out of its queue, into nobody's
 
-  [[nodiscard]] uint32_t keep_survivors(uint16_t shard, uint32_t segment, Pass pass, Milliseconds now,
-                                        uint32_t& dropped) noexcept;
-  [[nodiscard]] bool move_survivors(uint16_t shard, uint32_t segment, QueueName to, uint32_t survivors,
-                                    Pass pass) noexcept;
-  void slide_survivors(uint16_t shard, uint32_t segment, QueueName to, Pass pass) noexcept;
+  void drop_others(uint16_t shard, uint32_t segment, Pass pass, Milliseconds now, uint32_t& dropped) noexcept;
+  void move_survivors(uint16_t shard, uint32_t segment, QueueName to, Pass pass) noexcept;
   [[nodiscard]] uint32_t rewrite(uint16_t shard, uint32_t segment, Pass pass, Milliseconds now,
                                  uint32_t& dropped) noexcept;
   void survived(uint16_t shard, Record record, QueueName from, QueueName to, Pass pass) noexcept;

@@ -83,8 +83,9 @@ struct Place {
 
 class Index {
  public:
-  Index(Bucket* buckets, GhostSet* ghosts, uint32_t count) noexcept
-      : buckets_(buckets), ghosts_(ghosts), count_(count) {}
+  // entries: the count of what stands in the index, which the index keeps.
+  Index(Bucket* buckets, GhostSet* ghosts, uint32_t count, uint32_t& entries) noexcept
+      : buckets_(buckets), ghosts_(ghosts), count_(count), entries_(entries) {}
 
   // The first place with the hash's tag of which `is_it(address)` says yes.
   template <typename Predicate>
@@ -104,11 +105,13 @@ class Index {
   bool was_evicted(HashParts hash) noexcept;
 
  private:
+  [[nodiscard]] uint32_t ghosts_in_use(uint32_t set) const noexcept;
   [[nodiscard]] uint32_t next(uint32_t bucket) const noexcept { return bucket + 1 == count_ ? 0 : bucket + 1; }
 
   Bucket* buckets_;
   GhostSet* ghosts_;
   uint32_t count_;
+  uint32_t& entries_;
 };
 
 template <typename Predicate>

@@ -54,7 +54,7 @@ inline uint16_t Cache::shard_of(const Key& key) const noexcept {
 
 inline Index Cache::index(uint16_t shard) const noexcept {
   const uint64_t first = uint64_t{shard} * geometry_.buckets_per_shard;
-  return {buckets_ + first, ghosts_ + first, geometry_.buckets_per_shard};
+  return {buckets_ + first, ghosts_ + first, geometry_.buckets_per_shard, shards_[shard].entries};
 }
 
 inline VersionSlot& Cache::slot(const Key& key) const noexcept { return slots_[slot_number(key.hash)]; }
@@ -70,6 +70,11 @@ inline bool Cache::expired(const Record& record, Milliseconds now) const noexcep
 inline bool Cache::ended(const Record& record, Milliseconds now) const noexcept {
   return expired(record, now) ||
          record.version() <= atomic(databases_[record.database()].floor).load(std::memory_order_acquire);
+}
+
+// Used in the small queue, or in the main one for it.
+inline bool worth_keeping(const SegmentMeta& meta, const Record& record) noexcept {
+  return meta.queue == QueueName::main || record.frequency() > 0;
 }
 
 inline uint64_t footprint(const Record& record, uint32_t address_shift) noexcept {

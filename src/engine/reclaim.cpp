@@ -1,7 +1,7 @@
 // Giving memory back: eviction by S3-FIFO over segments, compaction of what overwriting left dead, expiry.
 //
-// Every pass rewrites one segment under its shard's lock: what must go is erased, the survivors move into the open
-// segment of their class, and the segment is free; where they do not fit there, they slide to its front and it becomes
+// Every pass rewrites one segment under its shard's lock: what must go is erased and the survivors move into the open
+// segment of their class. If all fit there, the segment is free; those that do not slide to its front, and it becomes
 // the youngest of its queue.
 #include "internal.hpp"
 
@@ -10,7 +10,7 @@ namespace pgcache::engine {
 namespace {
 
 // Evict from the small queue while it is over this share of the shard's segments.
-constexpr uint32_t kSmallQueueShare = 10;  // percent
+constexpr uint32_t kSmallQueueShare = 5;  // percent
 // Used so often in the small queue, a record moves to the main one.
 constexpr uint8_t kPromotionFrequency = 1;
 // After so many segments that all survived, the next is dropped whole: a write must end.
@@ -23,11 +23,9 @@ bool worth_compacting(const SegmentMeta& meta) noexcept { return meta.live * uin
 
 }  // namespace
 
-uint32_t Cache::keep_survivors(uint16_t shard, uint32_t segment, Pass pass, Milliseconds now,
-                               uint32_t& dropped) noexcept {
+void Cache::drop_others(uint16_t shard, uint32_t segment, Pass pass, Milliseconds now, uint32_t& dropped) noexcept {
   const SegmentMeta& meta = segments_.meta(segment);
   Index buckets = index(shard);
-  uint32_t survivors = 0;
   for (uint32_t offset = 0; offset < meta.used;) {
     const uint32_t address = segments_.address(segment, offset);
     const Record record = segments_.record(address);
@@ -38,20 +36,18 @@ uint32_t Cache::keep_survivors(uint16_t shard, uint32_t segment, Pass pass, Mill
     const uint8_t needed = meta.queue == QueueName::small ? kPromotionFrequency : 1;
     const bool over = ended(record, now);
     const bool evict = pass == Pass::drop_all || (pass == Pass::evict && record.frequency() < needed);
-    if (!over && !evict) {
-      survivors += size;
-      continue;
-    }
+    if (!over && !evict) continue;
     const HashParts hash_of_key{hash(record.database(), record.key())};
     const Place place =
         buckets.find(hash_of_key, [address](uint32_t candidate) noexcept { return candidate == address; });
     buckets.vacate(hash_of_key, place);
-    if (!over && meta.queue == QueueName::small) buckets.remember_evicted(hash_of_key);
     const Loss loss = !over ? Loss::evicted : expired(record, now) ? Loss::expired : Loss::invalidated;
+    // What was used until it expired is as good as never gone: its next value goes straight to the main queue.
+    if (loss == Loss::evicted ? meta.queue == QueueName::small : loss == Loss::expired && worth_keeping(meta, record))
+      buckets.remember_evicted(hash_of_key);
     forget_record(shard, segment, record, loss);
     ++dropped;
   }
-  return survivors;
 }
 
 void Cache::survived(uint16_t shard, Record record, QueueName from, QueueName to, Pass pass) noexcept {
@@ -64,38 +60,15 @@ void Cache::survived(uint16_t shard, Record record, QueueName from, QueueName to
   record.set_frequency(from == to ? static_cast<uint8_t>(record.frequency() - 1) : 0);
 }
 
-bool Cache::move_survivors(uint16_t shard, uint32_t segment, QueueName to, uint32_t survivors, Pass pass) noexcept {
+// What fits goes into the open segment of the class, the rest to the front of its own: so a closed segment is full but
+// for less than one record.
+void Cache::move_survivors(uint16_t shard, uint32_t segment, QueueName to, Pass pass) noexcept {
   SegmentMeta& meta = segments_.meta(segment);
   const uint32_t open = shards_[shard].open_segment(to, meta.ttl_class);
-  if (open == kNone || open == segment || segments_.meta(open).used + survivors > kSegmentBytes) return false;
-  SegmentMeta& target = segments_.meta(open);
-  Index buckets = index(shard);
-  for (uint32_t offset = 0; offset < meta.used;) {
-    const uint32_t address = segments_.address(segment, offset);
-    const Record from = segments_.record(address);
-    const uint32_t size = from.size(geometry_.address_shift);
-    offset += size;
-    if (from.dead()) continue;
-    touched(1, size);
-    const uint32_t new_address = segments_.address(open, target.used);
-    const Record moved = segments_.record(new_address);
-    std::memcpy(moved.bytes(), from.bytes(), size);
-    target.used += size;
-    target.live += size;
-    note_expiry(target, moved.expiry());
-    survived(shard, moved, meta.queue, to, pass);
-    const HashParts hash_of_key{hash(moved.database(), moved.key())};
-    buckets.find(hash_of_key, [address](uint32_t candidate) noexcept { return candidate == address; }).address() =
-        new_address;
-  }
-  return true;
-}
-
-void Cache::slide_survivors(uint16_t shard, uint32_t segment, QueueName to, Pass pass) noexcept {
-  SegmentMeta& meta = segments_.meta(segment);
+  const bool has_target = open != kNone && open != segment;
   Index buckets = index(shard);
   const uint32_t used = meta.used;
-  meta.used = 0;
+  meta.used = meta.live = 0;
   meta.earliest = meta.latest = 0;
   store_relaxed(meta.due, 0);
   for (uint32_t offset = 0; offset < used;) {
@@ -106,7 +79,9 @@ void Cache::slide_survivors(uint16_t shard, uint32_t segment, QueueName to, Pass
     offset += size;
     if (dead) continue;
     touched(1, size);
-    const uint32_t new_address = segments_.address(segment, meta.used);
+    const uint32_t new_segment = has_target && segments_.meta(open).used + size <= kSegmentBytes ? open : segment;
+    SegmentMeta& target = segments_.meta(new_segment);
+    const uint32_t new_address = segments_.address(new_segment, target.used);
     const Record moved = segments_.record(new_address);
     if (new_address != address) {
       const HashParts hash_of_key{hash(from.database(), from.key())};
@@ -115,8 +90,9 @@ void Cache::slide_survivors(uint16_t shard, uint32_t segment, QueueName to, Pass
       std::memmove(moved.bytes(), from.bytes(), size);
       place.address() = new_address;
     }
-    meta.used += size;
-    note_expiry(meta, moved.expiry());
+    target.used += size;
+    target.live += size;
+    note_expiry(target, moved.expiry());
     survived(shard, moved, meta.queue, to, pass);
   }
 }
@@ -125,15 +101,12 @@ void Cache::slide_survivors(uint16_t shard, uint32_t segment, QueueName to, Pass
 uint32_t Cache::rewrite(uint16_t shard, uint32_t segment, Pass pass, Milliseconds now, uint32_t& dropped) noexcept {
   SegmentMeta& meta = segments_.meta(segment);
   const QueueName to = pass == Pass::evict ? QueueName::main : meta.queue;
-  const uint32_t survivors = keep_survivors(shard, segment, pass, now, dropped);
-  if (survivors == 0 || move_survivors(shard, segment, to, survivors, pass)) {
-    meta.live = 0;
+  drop_others(shard, segment, pass, now, dropped);
+  move_survivors(shard, segment, to, pass);
+  if (meta.used == 0) {
     free_segment(shard, segment);
     return segment;
   }
-  slide_survivors(shard, segment, to, pass);
-  if (pass == Pass::expire) return kNone;  // its age stays what it was
-
   uint32_t& was_open = shards_[shard].open_segment(meta.queue, meta.ttl_class);
   if (was_open == segment) was_open = kNone;
   segments_.detach(shards_[shard], segment);

@@ -20,6 +20,7 @@ struct Queue {
 };
 
 struct alignas(64) Shard {
+  uint32_t entries;  // in the index
   Queue queues[2];
   uint32_t open[2][kTtlClasses];  // the segments that take new records
 

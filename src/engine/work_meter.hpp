@@ -15,8 +15,7 @@ namespace pgcache::engine {
 // the one record that is written.
 constexpr uint64_t kMaxBytesPerHold =
     2 * (kSegmentBytes + uint64_t{kMaxProbes} * kBucketEntries * (kRecordHeaderBytes + kMaxKeyBytes));
-constexpr uint64_t kMaxItemsPerHold =
-    2 * (kSegmentBytes / (kRecordHeaderBytes + 1) + kMaxProbes * kBucketEntries);
+constexpr uint64_t kMaxItemsPerHold = 2 * (kSegmentBytes / (kRecordHeaderBytes + 1) + kMaxProbes * kBucketEntries);
 
 #ifdef PGCACHE_WORK_METER
 struct WorkMeter {

@@ -53,15 +53,15 @@ void Cache::note_expiry(SegmentMeta& meta, Milliseconds expiry) noexcept {
     meta.earliest = meta.earliest == 0 ? expiry : std::min(meta.earliest, expiry);
     meta.latest = std::max(meta.latest, expiry);
   }
-  // Looked at when half of the records should have ended, or when all have: so the work is in proportion to what ended,
-  // and what has ended waits for a fraction of its time to live at most.
+  // Looked at when a quarter of the records should have ended, or when all have: so the work is in proportion to what
+  // ended, and what has ended waits for a fraction of its time to live at most.
   constexpr Milliseconds kLongestWait = 60'000;
   const Milliseconds patience = std::min((Milliseconds{1000} << meta.ttl_class) / 16, kLongestWait);
   Milliseconds due = 0;
   if (meta.earliest != 0)
     due = meta.latest == kNever
               ? meta.earliest + patience
-              : std::min(meta.latest, meta.earliest + std::max((meta.latest - meta.earliest) / 2, patience));
+              : std::min(meta.latest, meta.earliest + std::max((meta.latest - meta.earliest) / 4, patience));
   store_relaxed(meta.due, due);
 }
 
@@ -158,7 +158,10 @@ WriteResult Cache::place(const Key& key, const WriteRequest& request, Incoming& 
   const HashParts hash{key.hash};
   needs_segment = false;
   Found existing = find(key);
+  if (existing) __builtin_prefetch(&segments_.meta(segments_.segment_of(existing.place.address())), 1);
   if (existing && ended(existing.record, now)) {
+    incoming.returns = expired(existing.record, now) &&
+                       worth_keeping(segments_.meta(segments_.segment_of(existing.place.address())), existing.record);
     erase(shard, existing, hash, expired(existing.record, now) ? Loss::expired : Loss::invalidated);
     existing = {};
   }
@@ -259,6 +262,7 @@ Status Cache::write_large_part(uint16_t near, Bytes value, Incoming& incoming, M
 
 WriteResult Cache::write(const Key& key, const WriteRequest& request, Milliseconds now) noexcept {
   const uint16_t shard = shard_of(key);
+  __builtin_prefetch(&slot(key), 1);
   if (request.value.size() > geometry_.max_value_bytes() || request.value.size() > UINT32_MAX)
     return {Status::too_large, 0};
   Incoming incoming;

@@ -4,6 +4,7 @@
 
 extern "C" {
 #include "catalog/pg_type.h"
+#include "common/int.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -31,17 +32,20 @@ struct varlena* required_varlena(FunctionCallInfo fcinfo, int number, const char
 engine::Milliseconds ttl_milliseconds(const Interval* ttl) {
   const int infinity = infinity_of(ttl);
   if (infinity > 0) return 0;
-  const __int128 days = ttl->day + __int128{ttl->month} * DAYS_PER_MONTH;
-  const __int128 microseconds = ttl->time + days * USECS_PER_DAY;
+  const int64_t days = ttl->day + int64_t{ttl->month} * DAYS_PER_MONTH;
+  int64_t microseconds;
+  if (pg_mul_s64_overflow(days, USECS_PER_DAY, &microseconds) ||
+      pg_add_s64_overflow(microseconds, ttl->time, &microseconds))
+    microseconds = days < 0 ? -1 : PG_INT64_MAX - 999;
   if (infinity < 0 || microseconds < 0)
     ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("ttl must not be negative: %s", text_of(ttl))));
-  const __int128 milliseconds = (microseconds + 999) / 1000;
+  const int64_t milliseconds = (microseconds + 999) / 1000;
   if (milliseconds > engine::kMaxTtl)
     ereport(ERROR,
             (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
              errmsg("ttl must not be over %d days: %s", static_cast<int>(engine::kMaxTtl / 86'400'000), text_of(ttl)),
              errhint("An interval of '0' means that the entry does not expire.")));
-  return static_cast<engine::Milliseconds>(milliseconds);
+  return milliseconds;
 }
 
 Elements elements_of(Datum array, Oid element_type, const char* name, bool nulls_allowed) {

@@ -19,7 +19,7 @@ $primary->backup('base');
 my $standby = PostgreSQL::Test::Cluster->new('standby');
 $standby->init_from_backup($primary, 'base', has_streaming => 1);
 $standby->start;
-$primary->wait_for_catchup($standby, 'replay', $primary->lsn('insert'));
+$primary->wait_for_catchup($standby);
 
 sub ask { return $standby->safe_psql($_[1] // 'postgres', $_[0]); }
 
@@ -32,7 +32,7 @@ is( ask(q{
 	SELECT cache_set('key', '"of the standby"', '1 day'), cache_set_text('text', 'x', '1 hour'), cache_set_bytes('bytes', '\x00', '10 minutes');
 	SELECT cache_set_text('large', repeat('large', 300000), '2 hours');
 	SELECT cache_get('key'), cache_get_text('text'), cache_get_bytes('bytes'), length(cache_get_text('large'));
-	SELECT cache_incr('counter'), cache_incr('counter', 41);
+	SELECT cache_incr('counter', ttl => '1 day'), cache_incr('counter', 41);
 	SELECT cache_set('taken', '1'); SELECT cache_take('taken'), cache_exists('taken');
 	SELECT cache_set_many('{"m1": 1, "m2": 2}'), cache_delete_many('{m1}'), cache_delete('m2'), cache_touch('counter', '1 day');
 	SELECT cache_set('key', '"late"', if_version => 1), found FROM cache_entry('key');
@@ -54,7 +54,8 @@ set_clock($standby, '2030-01-01 00:10:00+00');
 is(ask(q{SELECT cache_exists('bytes'), cache_exists('text')}), 'f|t', 'entries end by it');
 wait_for_worker($standby);
 set_clock($standby, '2030-01-01 03:00:00+00');
-ok( $standby->poll_query_until('postgres', q{SELECT items = 2 AND bytes_used < 1000 FROM cache_stats WHERE database = 'postgres'}), 'the worker gives the memory back');
+ok( $standby->poll_query_until('postgres', q{SELECT items = 2 AND bytes_used < 1000 FROM cache_stats WHERE database = 'postgres'}), 'the worker gives the memory back')
+  or diag(ask('SELECT * FROM cache_stats; SELECT * FROM cache_keys(); SELECT * FROM pgcache.check()'));
 
 note 'a restart of the standby';
 

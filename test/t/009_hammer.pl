@@ -111,7 +111,7 @@ sub hammer {
 	my $output = '';
 	local $ENV{PGOPTIONS} = $options{settings} // '';
 	my $ok = IPC::Run::run(
-		[ 'pgbench', '-n', '-M', 'prepared', '-c', $options{clients} // $clients, '-t', $transactions, @files, $server->connstr('postgres') . ' application_name=hammer' ],
+		[ 'pgbench', '-n', '-M', $options{mode} // 'prepared', '-c', $options{clients} // $clients, '-t', $transactions, @files, $server->connstr('postgres') . ' application_name=hammer' ],
 		'<', \'', '>', \$output, '2>&1');
 	unlike($output, qr/checker:|duplicate key|PANIC|XX000|invalid memory/, "$options{name}: nothing wrong is seen") or diag($output);
 	if ($options{may_die}) {
@@ -226,9 +226,9 @@ note 'cancelled statements';
 my %attempts = map { $_->[0] => $_->[1] =~ s/SELECT (.*);/SELECT attempt('SELECT $1');/r } (
 	[ 'works@4', $works ], [ 'large@1', $large ], [ 'reads@1', $reads ]);
 $attempts{$_} =~ s/:(\w+)/' || :$1 || '/g for keys %attempts;
-hammer(100, \%attempts, name => 'cancelled', settings => '-c statement_timeout=4ms', may_die => 1);
+hammer(100, \%attempts, name => 'cancelled', mode => 'simple', settings => '-c statement_timeout=4ms', may_die => 1);
 cmp_ok(ask(q{SELECT nextval('attempts_cancelled')}), '>', 10, 'many were cancelled');
-hammer(200, { 'incr' => q{SELECT attempt('SELECT cache_incr(''cancelled'', 1, ''1 day''), pg_sleep(0)');} }, name => 'cancelled cache_incr', settings => '-c statement_timeout=1ms', may_die => 1);
+hammer(200, { 'incr' => q{SELECT attempt('SELECT cache_incr(''cancelled'', 1, ''1 day''), pg_sleep(0)');} }, name => 'cancelled cache_incr', mode => 'simple', settings => '-c statement_timeout=1ms', may_die => 1);
 cmp_ok(ask(q{SELECT coalesce(cache_get('cancelled')::bigint, 0)}), '<=', 200 * $clients, 'no increment counts twice');
 
 note 'terminated sessions';

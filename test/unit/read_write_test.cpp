@@ -194,12 +194,6 @@ TEST(ReadWrite, VersionsGrowWithEveryWrite) {
   }
 }
 
-TEST(ReadWrite, PrefetchingChangesNothing) {
-  Engine engine;
-  engine.cache.prefetch(engine.key("key"));
-  EXPECT_EQ(engine.get("key"), std::nullopt);
-}
-
 TEST(ReadWrite, AnAttachedHandleSeesTheSameCache) {
   Engine engine(8 * kMegabyte);
   ASSERT_EQ(engine.set("key", "value"), Status::ok);

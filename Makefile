@@ -144,6 +144,9 @@ clients: not-as-root
 	  PG_CONFIG='$(PG_CONFIG)' $$run && echo "ok - $$run" || { echo "not ok - $$run"; failed=1; }; \
 	done; exit $$failed
 
+check-docs: not-as-root
+	@PG_CONFIG='$(PG_CONFIG)' test/clients/with_server scripts/check_docs
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Without PostgreSQL
 
@@ -209,6 +212,7 @@ help:
 	@echo '  installcheck-tap       test/t/*.pl'
 	@echo '  installcheck-existing  sql/*.sql in the running server that PGHOST, PGPORT name'
 	@echo '  clients                test/clients/*/run'
+	@echo '  check-docs             every example of the docs'
 	@echo 'Without PostgreSQL:'
 	@echo '  unit                   unit tests'
 	@echo '  unit-asan, unit-tsan   the same under the address and undefined, or the thread sanitizer'
@@ -220,5 +224,5 @@ help:
 
 force:
 .PHONY: all install uninstall clean check-symbols no-postgresql installcheck installcheck-regress \
-	installcheck-isolation installcheck-tap installcheck-existing clean-tests not-as-root clients \
+	installcheck-isolation installcheck-tap installcheck-existing clean-tests not-as-root clients check-docs \
 	unit unit-asan unit-tsan fuzz bench lint format tidy help force

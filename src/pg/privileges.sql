@@ -5,8 +5,16 @@ CREATE FUNCTION pgcache.privilege_statements(verb text, role regrole, level text
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    home text;
+    home regnamespace := (SELECT e.extnamespace FROM pg_extension e WHERE e.extname = 'pgcache');
     preposition text := CASE verb WHEN 'GRANT' THEN 'TO' ELSE 'FROM' END;
+    -- Where everybody has USAGE, a grant would only keep the role from being dropped; it is taken back only where nothing but
+    -- the extension needs it.
+    with_home boolean := CASE WHEN verb = 'GRANT' THEN NOT has_schema_privilege('public', home::oid, 'USAGE') ELSE NOT EXISTS (
+        SELECT FROM pg_proc p WHERE p.pronamespace = home AND NOT EXISTS (
+            SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e')
+        UNION ALL
+        SELECT FROM pg_class c WHERE c.relnamespace = home AND NOT EXISTS (
+            SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')) END;
     entry record;
 BEGIN
     IF role IS NULL OR NOT EXISTS (SELECT FROM pg_roles r WHERE r.oid = role) THEN
@@ -17,15 +25,13 @@ BEGIN
         RAISE EXCEPTION 'unknown level: %', coalesce(quote_literal(level), 'NULL')
             USING ERRCODE = 'invalid_parameter_value', HINT = 'It must be app or admin.';
     END IF;
-    SELECT n.nspname INTO home FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'pgcache';
 
     RETURN NEXT format('%s USAGE ON SCHEMA pgcache %s %s', verb, preposition, role);
-    -- Others may share the schema, so it is not taken back; where everybody has it, it would only keep the role from being dropped.
-    IF verb = 'GRANT' AND NOT has_schema_privilege('public', home, 'USAGE') THEN
-        RETURN NEXT format('GRANT USAGE ON SCHEMA %I TO %s', home, role);
+    IF with_home THEN
+        RETURN NEXT format('%s USAGE ON SCHEMA %s %s %s', verb, home, preposition, role);
     END IF;
     FOR entry IN
-        SELECT p.object, CASE WHEN p.object LIKE 'pgcache.%' THEN p.object ELSE quote_ident(home) || '.' || p.object END AS name
+        SELECT p.object, CASE WHEN p.object LIKE 'pgcache.%' THEN p.object ELSE home::text || '.' || p.object END AS name
         FROM pgcache.privilege p
         WHERE privilege_statements.level = 'admin' OR p.level = 'app'
         ORDER BY p.object

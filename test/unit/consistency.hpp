@@ -147,6 +147,7 @@ class Inspection {
   const char* walk_index(uint32_t shard) {
     const uint64_t first = uint64_t{shard} * g_.buckets_per_shard;
     passed_.assign(g_.buckets_per_shard, 0);
+    const uint64_t indexed_before = indexed_;
     for (uint32_t number = 0; number < g_.buckets_per_shard; ++number) {
       const Bucket& bucket = buckets_[first + number];
       uint64_t tags;
@@ -159,6 +160,7 @@ class Inspection {
         if (const char* found = check_entry(shard, number, bucket, entry)) return found;
       }
     }
+    if (shards_[shard].entries != indexed_ - indexed_before) return "a shard miscounts the entries of its index";
     for (uint32_t number = 0; number < g_.buckets_per_shard; ++number) {
       const uint8_t passed = buckets_[first + number].passed;
       if (passed != UINT8_MAX && passed != passed_[number]) return "a bucket miscounts the keys that passed it by";

@@ -1,5 +1,6 @@
 // Many threads on few keys: no lost update, no torn or foreign value, one winner where there may be one.
 #include <atomic>
+#include <latch>
 #include <set>
 #include <thread>
 
@@ -12,8 +13,14 @@ constexpr int kThreads = 4;
 
 template <typename Body>
 void in_threads(Body body) {
+  std::latch start(kThreads);
   std::vector<std::thread> threads;
-  for (int thread = 0; thread < kThreads; ++thread) threads.emplace_back([&body, thread] { body(thread); });
+  for (int thread = 0; thread < kThreads; ++thread) {
+    threads.emplace_back([&body, &start, thread] {
+      start.arrive_and_wait();
+      body(thread);
+    });
+  }
   for (std::thread& thread : threads) thread.join();
 }
 
@@ -130,8 +137,8 @@ TEST(Threads, CollidingKeys) {
 
 TEST(Threads, IncrementsAddUp) {
   Engine engine;
-  constexpr int kRounds = 50'000;
-  constexpr int kCounters = 3;
+  constexpr int kRounds = 300'000;
+  constexpr int kCounters = 2;
   std::atomic<uint64_t> bad = 0;
   in_threads([&](int thread) {
     Cache cache = engine.cache;

@@ -60,12 +60,22 @@ RESET ROLE;
 RESET search_path;
 SELECT pgcache.revoke_from('regress_pgcache_odd');
 SELECT has_function_privilege('regress_pgcache_odd', '"odd ""name""; --".cache_get(text)', 'EXECUTE') AS may_get,
-       has_schema_privilege('regress_pgcache_odd', 'pgcache', 'USAGE') AS may_look;
+       has_schema_privilege('regress_pgcache_odd', 'pgcache', 'USAGE') AS may_look,
+       has_schema_privilege('regress_pgcache_odd', '"odd ""name""; --"'::regnamespace, 'USAGE') AS may_look_home;
+-- Nothing is left that would keep the role.
+DROP ROLE regress_pgcache_odd;
 -- Its functions refer to its schema, so it stays where it is.
 \set VERBOSITY sqlstate
 ALTER EXTENSION pgcache SET SCHEMA public;
 \set VERBOSITY default
+-- DROP EXTENSION ends the entries, a rolled back one does not.
+SELECT "odd ""name""; --".cache_set('key', '1');
+BEGIN;
 DROP EXTENSION pgcache;
-DROP OWNED BY regress_pgcache_odd;
-DROP ROLE regress_pgcache_odd;
+ROLLBACK;
+SELECT "odd ""name""; --".cache_get('key');
+DROP EXTENSION pgcache;
+CREATE EXTENSION pgcache SCHEMA "odd ""name""; --";
+SELECT "odd ""name""; --".cache_get('key') AS after_drop;
+DROP EXTENSION pgcache;
 DROP SCHEMA "odd ""name""; --";

@@ -1,6 +1,5 @@
 #include "cache/entries.hpp"
 
-#include "cache/saved_cache.hpp"
 #include "cache/settings.hpp"
 
 extern "C" {
@@ -67,11 +66,6 @@ engine::Key checked_key(const struct varlena* text) {
 
 engine::Key required_key(FunctionCallInfo fcinfo, int number) {
   return checked_key(pg::required_varlena(fcinfo, number, "key"));
-}
-
-engine::Version version_argument(FunctionCallInfo fcinfo, int number) {
-  const auto version = static_cast<engine::Version>(PG_GETARG_INT64(number));
-  return version < saved_cache_state().fresh ? UINT64_MAX : version;
 }
 
 engine::Bytes checked_value(const struct varlena* value) {

@@ -16,9 +16,6 @@ engine::Key checked_key(const struct varlena* text);
 inline engine::Key key_argument(FunctionCallInfo fcinfo, int number) { return checked_key(PG_GETARG_TEXT_PP(number)); }
 engine::Key required_key(FunctionCallInfo fcinfo, int number);
 
-// For if_version. What an earlier life of the cache has handed out becomes a version that fits nothing.
-engine::Version version_argument(FunctionCallInfo fcinfo, int number);
-
 // 54000 if it is over pgcache.max_value_size.
 engine::Bytes checked_value(const struct varlena* value);
 

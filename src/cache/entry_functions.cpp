@@ -63,7 +63,7 @@ PGCACHE_FUNCTION(pgcache_delete) {
   require_cache();
   const engine::Key key = required_key(fcinfo, 0);
   std::optional<engine::Version> if_version;
-  if (!PG_ARGISNULL(1)) if_version = version_argument(fcinfo, 1);
+  if (!PG_ARGISNULL(1)) if_version = static_cast<engine::Version>(PG_GETARG_INT64(1));
   const bool deleted = cache.remove(key, pg::now_for_reading(), if_version) == engine::Status::ok;
   if (deleted) count(&Counts::deletes);
   PG_RETURN_BOOL(deleted);

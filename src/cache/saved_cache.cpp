@@ -245,9 +245,10 @@ bool entries_are_whole(Input& in, const Seal& seal) {
   return EQ_CRC32C(crc, seal.entries_crc);
 }
 
-// Which number a database of the file has now, and whether its entries may come back.
+// Which number a database of the file has now, and since when: what was done to it or its keys after that goes before
+// what was saved. 0: its entries may not come back.
 struct DatabaseMap {
-  bool usable[engine::kMaxDatabases];
+  engine::Version since[engine::kMaxDatabases];
   uint16_t number[engine::kMaxDatabases];
 };
 
@@ -257,7 +258,11 @@ void map_databases(const SealedPart& part, engine::Version begun_at, DatabaseMap
     if (sealed.number >= engine::kMaxDatabases || sealed.changed > begun_at) continue;
     const std::optional<uint16_t> number = cache.register_database(sealed.oid);
     if (!number) continue;
-    map.usable[sealed.number] = true;
+    // Equal from its registration until the first time that something is done to the whole of it. The fence rises first.
+    const engine::Version fence = engine::atomic(cache.database(*number).fence).load(std::memory_order_acquire);
+    const engine::Version floor = engine::atomic(cache.database(*number).floor).load(std::memory_order_acquire);
+    if (fence != floor) continue;
+    map.since[sealed.number] = fence;
     map.number[sealed.number] = *number;
   }
 }
@@ -290,7 +295,7 @@ uint64_t load_entries(Input& in, const SealedPart& part, const SavedCacheState& 
     if (engine::load_relaxed(state.stop_loading)) return loaded;
     const std::string_view key_bytes{key, entry.key_bytes};
     const engine::Milliseconds now = pg::now_for_reading();
-    if (!map->usable[entry.database] || !is_current(part, header.begun_at, entry.database, key_bytes) ||
+    if (map->since[entry.database] == 0 || !is_current(part, header.begun_at, entry.database, key_bytes) ||
         (entry.expires_at != 0 && entry.expires_at <= now))
       continue;
     engine::WriteRequest request;
@@ -299,7 +304,7 @@ uint64_t load_entries(Input& in, const SealedPart& part, const SavedCacheState& 
     request.expiry = entry.expires_at == 0 ? engine::Expiry::never() : engine::Expiry::when(entry.expires_at);
     // Whatever was done to the key since the start goes before what was saved.
     request.mode = engine::WriteMode::if_absent;
-    request.if_version = state.fresh;
+    request.if_version = map->since[entry.database];
     request.restored = true;
     if (cache.write(cache.key(map->number[entry.database], key_bytes), request, now).status == engine::Status::ok)
       ++loaded;

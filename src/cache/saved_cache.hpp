@@ -27,7 +27,6 @@ struct SavedCacheState {
   bool loadable;
   bool loading;           // relaxed
   bool stop_loading;      // relaxed; set by DROP DATABASE, which then waits for `loading` to end
-  engine::Version fresh;  // the sequence before anybody used the cache
 };
 
 // In the worker. Problems are logged, never raised.

@@ -94,7 +94,6 @@ void start_shared_memory() {
     cache = engine::Cache::format(cache_memory(), pg::lwlock_environment(locks), secret,
                                   std::max(sequence_floor(), saved.value_or(0)));
     shared_state->saved.loadable = saved.has_value();
-    shared_state->saved.fresh = cache.sequence();
     if (!IsUnderPostmaster) on_shmem_exit(at_exit, Datum{0});
   }
   cache = engine::Cache::attach(cache_memory(), pg::lwlock_environment(locks));

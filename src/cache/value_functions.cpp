@@ -39,7 +39,7 @@ Datum set(FunctionCallInfo fcinfo, engine::Kind kind) {
                       errhint("Leave one of them out.")));
     request.expiry = engine::Expiry::keep_or(request.expiry.at);
   }
-  if (!PG_ARGISNULL(5)) request.if_version = version_argument(fcinfo, 5);
+  if (!PG_ARGISNULL(5)) request.if_version = static_cast<engine::Version>(PG_GETARG_INT64(5));
   PG_RETURN_BOOL(write_entry(key, request, now));
 }
 

@@ -135,7 +135,7 @@ bool write_entry(const engine::Key& key, const engine::WriteRequest& request, Ti
   }
 }
 
-Datum jsonb_of(const EntryValue& read) {
+Datum datum_of(const EntryValue& read) {
   if (read.entry.kind != engine::Kind::counter) return PointerGetDatum(read.value);
   int64_t number;
   memcpy(&number, VARDATA(read.value), sizeof number);

@@ -38,8 +38,8 @@ EntryValue take_entry(const engine::Key& key, engine::Kinds kinds);
 // Stores, waiting while other writers hold the memory; false if mode or if_version said no.
 bool write_entry(const engine::Key& key, const engine::WriteRequest& request, TimestampTz now);
 
-// The value as SQL sees it: json as jsonb, a counter as a JSON number.
-Datum jsonb_of(const EntryValue& read);
+// The value as SQL sees it: a counter as a JSON number, everything else as it was stored.
+Datum datum_of(const EntryValue& read);
 
 constexpr engine::Kinds kJsonKinds = engine::only(engine::Kind::json) | engine::only(engine::Kind::counter);
 

@@ -18,7 +18,7 @@ TimestampTz timestamp_of(engine::Milliseconds at) { return at * 1000; }
 Datum any_value_as_jsonb(const EntryValue& read, bool& is_null) {
   is_null = read.entry.kind == engine::Kind::bytes;
   if (is_null) return Datum{0};
-  if (read.entry.kind != engine::Kind::text) return jsonb_of(read);
+  if (read.entry.kind != engine::Kind::text) return datum_of(read);
   JsonbValue text;
   text.type = jbvString;
   text.val.string.val = VARDATA(read.value);

@@ -36,7 +36,7 @@ Datum get_many(FunctionCallInfo fcinfo, engine::Kinds kinds) {
     CHECK_FOR_INTERRUPTS();
     const EntryValue read = read_entry(checked[i], kinds, now);
     if (read.value == nullptr) continue;
-    Datum values[2] = {keys.values[i], jsonb_of(read)};
+    Datum values[2] = {keys.values[i], datum_of(read)};
     bool nulls[2] = {false, false};
     tuplestore_putvalues(rows->setResult, rows->setDesc, values, nulls);
     pfree(DatumGetPointer(values[1]));

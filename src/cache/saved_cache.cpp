@@ -258,7 +258,8 @@ void map_databases(const SealedPart& part, engine::Version begun_at, DatabaseMap
     if (sealed.number >= engine::kMaxDatabases || sealed.changed > begun_at) continue;
     const std::optional<uint16_t> number = cache.register_database(sealed.oid);
     if (!number) continue;
-    // Equal from its registration until the first time that something is done to the whole of it. The fence rises first.
+    // Equal from its registration until the first time that something is done to the whole of it. The fence rises
+    // first.
     const engine::Version fence = engine::atomic(cache.database(*number).fence).load(std::memory_order_acquire);
     const engine::Version floor = engine::atomic(cache.database(*number).floor).load(std::memory_order_acquire);
     if (fence != floor) continue;

@@ -25,8 +25,8 @@ struct SavedCacheState {
   uint32_t crc;              // of them
   // Of the file that this start may load.
   bool loadable;
-  bool loading;           // relaxed
-  bool stop_loading;      // relaxed; set by DROP DATABASE, which then waits for `loading` to end
+  bool loading;       // relaxed
+  bool stop_loading;  // relaxed; set by DROP DATABASE, which then waits for `loading` to end
 };
 
 // In the worker. Problems are logged, never raised.

@@ -43,57 +43,40 @@ Datum set(FunctionCallInfo fcinfo, engine::Kind kind) {
   PG_RETURN_BOOL(write_entry(key, request, now));
 }
 
+// (key)
+Datum get(FunctionCallInfo fcinfo, engine::Kinds kinds) {
+  require_cache();
+  const EntryValue read = read_entry(key_argument(fcinfo, 0), kinds);
+  if (read.value == nullptr) PG_RETURN_NULL();
+  return datum_of(read);
+}
+
+// (key); a write, so a NULL key is an error.
+Datum take(FunctionCallInfo fcinfo, engine::Kinds kinds) {
+  require_cache();
+  const EntryValue taken = take_entry(required_key(fcinfo, 0), kinds);
+  if (taken.value == nullptr) PG_RETURN_NULL();
+  return datum_of(taken);
+}
+
+constexpr engine::Kinds kText = engine::only(engine::Kind::text);
+constexpr engine::Kinds kBytes = engine::only(engine::Kind::bytes);
+
 }  // namespace
 
 }  // namespace pgcache
 
-PGCACHE_FUNCTION(pgcache_get) {
-  using namespace pgcache;
-  require_cache();
-  const EntryValue read = read_entry(key_argument(fcinfo, 0), kJsonKinds);
-  if (read.value == nullptr) PG_RETURN_NULL();
-  return jsonb_of(read);
-}
+PGCACHE_FUNCTION(pgcache_get) { return pgcache::get(fcinfo, pgcache::kJsonKinds); }
 
-PGCACHE_FUNCTION(pgcache_get_text) {
-  using namespace pgcache;
-  require_cache();
-  const EntryValue read = read_entry(key_argument(fcinfo, 0), engine::only(engine::Kind::text));
-  if (read.value == nullptr) PG_RETURN_NULL();
-  PG_RETURN_POINTER(read.value);
-}
+PGCACHE_FUNCTION(pgcache_get_text) { return pgcache::get(fcinfo, pgcache::kText); }
 
-PGCACHE_FUNCTION(pgcache_get_bytes) {
-  using namespace pgcache;
-  require_cache();
-  const EntryValue read = read_entry(key_argument(fcinfo, 0), engine::only(engine::Kind::bytes));
-  if (read.value == nullptr) PG_RETURN_NULL();
-  PG_RETURN_POINTER(read.value);
-}
+PGCACHE_FUNCTION(pgcache_get_bytes) { return pgcache::get(fcinfo, pgcache::kBytes); }
 
-PGCACHE_FUNCTION(pgcache_take) {
-  using namespace pgcache;
-  require_cache();
-  const EntryValue taken = take_entry(required_key(fcinfo, 0), kJsonKinds);
-  if (taken.value == nullptr) PG_RETURN_NULL();
-  return jsonb_of(taken);
-}
+PGCACHE_FUNCTION(pgcache_take) { return pgcache::take(fcinfo, pgcache::kJsonKinds); }
 
-PGCACHE_FUNCTION(pgcache_take_text) {
-  using namespace pgcache;
-  require_cache();
-  const EntryValue taken = take_entry(required_key(fcinfo, 0), engine::only(engine::Kind::text));
-  if (taken.value == nullptr) PG_RETURN_NULL();
-  PG_RETURN_POINTER(taken.value);
-}
+PGCACHE_FUNCTION(pgcache_take_text) { return pgcache::take(fcinfo, pgcache::kText); }
 
-PGCACHE_FUNCTION(pgcache_take_bytes) {
-  using namespace pgcache;
-  require_cache();
-  const EntryValue taken = take_entry(required_key(fcinfo, 0), engine::only(engine::Kind::bytes));
-  if (taken.value == nullptr) PG_RETURN_NULL();
-  PG_RETURN_POINTER(taken.value);
-}
+PGCACHE_FUNCTION(pgcache_take_bytes) { return pgcache::take(fcinfo, pgcache::kBytes); }
 
 PGCACHE_FUNCTION(pgcache_set) { return pgcache::set(fcinfo, pgcache::engine::Kind::json); }
 

@@ -239,6 +239,8 @@ void Cache::invalidate_database(uint16_t database) noexcept {
   // In this order: a fill that still saw the old fence has a number under the floor.
   fence_database(database);
   raise_to(databases_[database].floor, next_version());
+  // And again: who asks what has changed since a number that was current before the floor stood must hear of it.
+  fence_database(database);
 }
 
 void Cache::fence_database(uint16_t database) noexcept { raise_to(databases_[database].fence, next_version()); }

@@ -156,6 +156,11 @@ class Cache {
 
   [[nodiscard]] bool may_write(const Key& key, const Found& existing, const WriteRequest& request,
                                Version version) const noexcept;
+  [[nodiscard]] Found find_to_write(const Key& key, Incoming& incoming, Milliseconds now) noexcept;
+  [[nodiscard]] QueueName queue_for(const Key& key, const Found& existing, Incoming& incoming) noexcept;
+  [[nodiscard]] uint32_t append(uint32_t segment, const Key& key, const WriteRequest& request, const Incoming& incoming,
+                                Milliseconds expiry, Version version) noexcept;
+  void point_to(const Key& key, const Found& existing, uint32_t address) noexcept;
   [[nodiscard]] WriteResult place(const Key& key, const WriteRequest& request, Incoming& incoming, Milliseconds now,
                                   uint32_t& spare, bool& needs_segment) noexcept;
   [[nodiscard]] Milliseconds resolve(const Expiry& expiry, const Found& existing) const noexcept;

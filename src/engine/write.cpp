@@ -54,7 +54,7 @@ void Cache::note_expiry(SegmentMeta& meta, Milliseconds expiry) noexcept {
     meta.latest = std::max(meta.latest, expiry);
   }
   // Looked at when a quarter of the records should have ended, or when all have: so the work is in proportion to what
-  // ended, and what has ended waits for a fraction of its time to live at most.
+  // ended, and what has ended waits for a fraction of its time to live, unless touching has given its neighbours longer.
   constexpr Milliseconds kLongestWait = 60'000;
   const Milliseconds patience = std::min((Milliseconds{1000} << meta.ttl_class) / 16, kLongestWait);
   Milliseconds due = 0;
@@ -152,71 +152,82 @@ Place Cache::make_place(uint16_t shard, HashParts hash) noexcept {
   return buckets.find_empty(hash);
 }
 
-WriteResult Cache::place(const Key& key, const WriteRequest& request, Incoming& incoming, Milliseconds now,
-                         uint32_t& spare, bool& needs_segment) noexcept {
-  const uint16_t shard = shard_of(key);
-  const HashParts hash{key.hash};
-  needs_segment = false;
-  Found existing = find(key);
-  if (existing) __builtin_prefetch(&segments_.meta(segments_.segment_of(existing.place.address())), 1);
-  if (existing && ended(existing.record, now)) {
-    incoming.returns = expired(existing.record, now) &&
-                       worth_keeping(segments_.meta(segments_.segment_of(existing.place.address())), existing.record);
-    erase(shard, existing, hash, expired(existing.record, now) ? Loss::expired : Loss::invalidated);
-    existing = {};
-  }
-  // Numbered before the database's fence is looked at: an invalidation that the look misses ends this entry.
-  const Version version = next_version();
-  if (!may_write(key, existing, request, version)) return {Status::refused, 0};
+Cache::Found Cache::find_to_write(const Key& key, Incoming& incoming, Milliseconds now) noexcept {
+  const Found existing = find(key);
+  if (!existing) return existing;
+  const SegmentMeta& meta = segments_.meta(segments_.segment_of(existing.place.address()));
+  __builtin_prefetch(&meta, 1);
+  if (!ended(existing.record, now)) return existing;
+  const bool in_time = !expired(existing.record, now);
+  incoming.returns = !in_time && worth_keeping(meta, existing.record);
+  erase(shard_of(key), existing, HashParts{key.hash}, in_time ? Loss::invalidated : Loss::expired);
+  return {};
+}
 
-  const Milliseconds expiry = resolve(request.expiry, existing);
-  if (existing && !existing.record.large() && !incoming.is_large &&
-      existing.record.inline_bytes() == incoming.inline_bytes()) {
-    if (!request.restored) slot(key).written = version;
-    existing.record.used();
-    store(existing.record, request, incoming, expiry, version);
-    note_expiry(segments_.meta(segments_.segment_of(existing.place.address())), expiry);
-    return {Status::ok, version};
-  }
+QueueName Cache::queue_for(const Key& key, const Found& existing, Incoming& incoming) noexcept {
+  if (existing) return segments_.meta(segments_.segment_of(existing.place.address())).queue;
+  // Asked again after a segment was obtained, the ghost would be gone.
+  incoming.returns = incoming.returns || index(shard_of(key)).was_evicted(HashParts{key.hash});
+  return incoming.returns ? QueueName::main : QueueName::small;
+}
 
-  Index buckets = index(shard);
-  const uint32_t bytes =
-      Record::size(static_cast<uint32_t>(key.bytes.size()), incoming.inline_bytes(), geometry_.address_shift);
-  QueueName queue = QueueName::small;
-  if (existing)
-    queue = segments_.meta(segments_.segment_of(existing.place.address())).queue;
-  else if (incoming.returns || buckets.was_evicted(hash))
-    queue = QueueName::main;
-  incoming.returns = queue == QueueName::main;
-  const uint32_t wanted_class = ttl_class(expiry, storable(now));
-  const uint32_t segment = room_for(shard, queue, wanted_class, bytes, spare);
-  if (segment == kNone) {
-    needs_segment = true;
-    return {Status::busy, 0};
-  }
+uint32_t Cache::append(uint32_t segment, const Key& key, const WriteRequest& request, const Incoming& incoming,
+                       Milliseconds expiry, Version version) noexcept {
   SegmentMeta& meta = segments_.meta(segment);
   const uint32_t address = segments_.address(segment, meta.used);
   Record record = segments_.record(address);
-  if (!request.restored) slot(key).written = version;
   record.create(key, request.kind, incoming.is_large, incoming.inline_bytes());
   store(record, request, incoming, expiry, version);
+  const uint32_t bytes = record.size(geometry_.address_shift);
   meta.used += bytes;
   meta.live += bytes;
   note_expiry(meta, expiry);
-  add_relaxed(shards_[shard].queue(meta.queue).segments, incoming.large.segments);
+  add_relaxed(shards_[meta.shard].queue(meta.queue).segments, incoming.large.segments);
   Database& database = databases_[key.database];
   add_relaxed(database.items, 1);
   add_relaxed(database.bytes, static_cast<int64_t>(footprint(record, geometry_.address_shift)));
+  return address;
+}
 
-  if (existing) {
-    record.set_frequency(static_cast<uint8_t>(existing.record.frequency() + 1));
-    const uint32_t old_segment = segments_.segment_of(existing.place.address());
-    existing.place.address() = address;
-    forget_record(shard, old_segment, existing.record, Loss::replaced);
-    close_if_empty(shard, old_segment);
-  } else {
-    buckets.occupy(hash, make_place(shard, hash), address);
+void Cache::point_to(const Key& key, const Found& existing, uint32_t address) noexcept {
+  const uint16_t shard = shard_of(key);
+  const HashParts hash{key.hash};
+  if (!existing) {
+    index(shard).occupy(hash, make_place(shard, hash), address);
+    return;
   }
+  segments_.record(address).set_frequency(static_cast<uint8_t>(existing.record.frequency() + 1));
+  const uint32_t old_segment = segments_.segment_of(existing.place.address());
+  existing.place.address() = address;
+  forget_record(shard, old_segment, existing.record, Loss::replaced);
+  close_if_empty(shard, old_segment);
+}
+
+WriteResult Cache::place(const Key& key, const WriteRequest& request, Incoming& incoming, Milliseconds now,
+                         uint32_t& spare, bool& needs_segment) noexcept {
+  needs_segment = false;
+  Found existing = find_to_write(key, incoming, now);
+  // Numbered before the database's fence is looked at: an invalidation that the look misses ends this entry.
+  const Version version = next_version();
+  if (!may_write(key, existing, request, version)) return {Status::refused, 0};
+  const Milliseconds expiry = resolve(request.expiry, existing);
+
+  const bool same_size = existing && !existing.record.large() && !incoming.is_large &&
+                         existing.record.inline_bytes() == incoming.inline_bytes();
+  if (same_size) {
+    existing.record.used();
+    store(existing.record, request, incoming, expiry, version);
+    note_expiry(segments_.meta(segments_.segment_of(existing.place.address())), expiry);
+  } else {
+    const uint32_t bytes =
+        Record::size(static_cast<uint32_t>(key.bytes.size()), incoming.inline_bytes(), geometry_.address_shift);
+    const uint32_t segment =
+        room_for(shard_of(key), queue_for(key, existing, incoming), ttl_class(expiry, storable(now)), bytes, spare);
+    needs_segment = segment == kNone;
+    if (needs_segment) return {Status::busy, 0};
+    point_to(key, existing, append(segment, key, request, incoming, expiry, version));
+  }
+  if (!request.restored) slot(key).written = version;
   return {Status::ok, version};
 }
 

@@ -17,6 +17,7 @@ namespace {
 constexpr uint64_t kBytesPerBucket = 1024;
 constexpr uint64_t kBytesPerSlot = 8192;
 constexpr uint64_t kBytesPerShard = uint64_t{4} << 20;
+static_assert(kBytesPerShard / kBytesPerBucket > 2 * UINT8_MAX + 1, "a step of a search may wrap around once");
 constexpr uint32_t kMaxShards = 256;
 constexpr uint64_t kHeaderBytes = 512;  // cache.cpp asserts that the header fits
 

@@ -6,11 +6,11 @@ namespace pgcache::engine {
 
 Place Index::find_empty(HashParts hash) const noexcept {
   uint32_t number = hash.bucket(count_);
-  for (uint32_t probes = 0; probes < std::min(kMaxProbes, count_); ++probes) {
+  for (uint32_t probes = 0; probes < kMaxProbes; ++probes) {
     Bucket& bucket = buckets_[number];
     for (uint32_t entry = 0; entry < kBucketEntries; ++entry)
       if (bucket.tags[entry] == 0) return {&bucket, entry, probes};
-    number = next(number);
+    number = hash.next(number, count_);
   }
   return {};
 }
@@ -20,7 +20,7 @@ void Index::occupy(HashParts hash, const Place& place, uint32_t address) noexcep
   for (uint32_t probes = 0; probes < place.probes; ++probes) {
     Bucket& passed = buckets_[number];
     if (passed.passed < UINT8_MAX) ++passed.passed;
-    number = next(number);
+    number = hash.next(number, count_);
   }
   place.bucket->tags[place.entry] = hash.tag();
   place.address() = address;
@@ -32,7 +32,7 @@ void Index::vacate(HashParts hash, const Place& place) noexcept {
   for (uint32_t probes = 0; probes < place.probes; ++probes) {
     Bucket& passed = buckets_[number];
     if (passed.passed < UINT8_MAX) --passed.passed;
-    number = next(number);
+    number = hash.next(number, count_);
   }
   place.bucket->tags[place.entry] = 0;
   place.address() = 0;

@@ -1,5 +1,5 @@
 // A shard's hash table: buckets of one cache line with twelve one-byte tags and twelve record addresses. A key that
-// finds its bucket full goes to one of the next; a bucket counts the keys that passed it by, so that a search knows
+// finds its bucket full goes to another; a bucket counts the keys that passed it by, so that a search knows
 // when to stop and no deletion leaves a tombstone (as F14 does). Guarded by the shard's lock.
 //
 // Beside each bucket lies a ghost set: fingerprints of the last keys evicted from the small queue (S3-FIFO).
@@ -60,6 +60,11 @@ struct HashParts {
   [[nodiscard]] uint32_t bucket(uint32_t buckets) const noexcept {
     return static_cast<uint32_t>(((hash >> 16 & 0xffffffff) * buckets) >> 32);
   }
+  // The bucket to go on to: keys of one full bucket scatter, so that full ones do not crowd together.
+  [[nodiscard]] uint32_t next(uint32_t bucket, uint32_t buckets) const noexcept {
+    const uint32_t step = 2U * tag() + 1;
+    return bucket + step < buckets ? bucket + step : bucket + step - buckets;
+  }
   [[nodiscard]] uint8_t tag() const noexcept {
     const auto tag = static_cast<uint8_t>(hash);
     return tag == 0 ? 1 : tag;
@@ -106,7 +111,6 @@ class Index {
 
  private:
   [[nodiscard]] uint32_t ghosts_in_use(uint32_t set) const noexcept;
-  [[nodiscard]] uint32_t next(uint32_t bucket) const noexcept { return bucket + 1 == count_ ? 0 : bucket + 1; }
 
   Bucket* buckets_;
   GhostSet* ghosts_;
@@ -125,7 +129,7 @@ Place Index::find(HashParts hash, Predicate is_it) const noexcept {
       if (is_it(bucket.addresses[entry])) return {&bucket, entry, probes};
     }
     if (bucket.passed == 0) break;
-    number = next(number);
+    number = hash.next(number, count_);
   }
   return {};
 }

@@ -54,7 +54,8 @@ void Cache::note_expiry(SegmentMeta& meta, Milliseconds expiry) noexcept {
     meta.latest = std::max(meta.latest, expiry);
   }
   // Looked at when a quarter of the records should have ended, or when all have: so the work is in proportion to what
-  // ended, and what has ended waits for a fraction of its time to live, unless touching has given its neighbours longer.
+  // ended, and what has ended waits for a fraction of its time to live, unless touching has given its neighbours
+  // longer.
   constexpr Milliseconds kLongestWait = 60'000;
   const Milliseconds patience = std::min((Milliseconds{1000} << meta.ttl_class) / 16, kLongestWait);
   Milliseconds due = 0;

@@ -185,7 +185,7 @@ class Inspection {
     for (uint32_t probes = 0; home != number; ++probes) {
       if (probes + 1 >= kMaxProbes) return "an entry is where no search looks";
       ++passed_[home];
-      home = home + 1 == g_.buckets_per_shard ? 0 : home + 1;
+      home = hash.next(home, g_.buckets_per_shard);
     }
     ++indexed_;
     Counts& counts = counts_[record.database()];

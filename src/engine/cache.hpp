@@ -187,7 +187,6 @@ class Cache {
   [[nodiscard]] uint32_t obtain_segment(uint16_t near, Milliseconds now) noexcept;
   [[nodiscard]] uint16_t choose_victim(uint16_t near) noexcept;
   [[nodiscard]] Status write_large_part(uint16_t near, Bytes value, Incoming& incoming, Milliseconds now) noexcept;
-  void reserve_over(uint32_t segments) noexcept;
 
   [[nodiscard]] uint64_t hash(uint16_t database, std::string_view bytes) const noexcept;
   [[nodiscard]] Version next_version() noexcept;

@@ -11,8 +11,6 @@ namespace {
 
 // Evict from the small queue while it is over this share of the shard's segments.
 constexpr uint32_t kSmallQueueShare = 5;  // percent
-// Used so often in the small queue, a record moves to the main one.
-constexpr uint8_t kPromotionFrequency = 1;
 // After so many segments that all survived, the next is dropped whole: a write must end.
 constexpr uint32_t kPatience = 16;
 constexpr uint32_t kMaxAttempts = 4096;
@@ -33,9 +31,9 @@ void Cache::drop_others(uint16_t shard, uint32_t segment, Pass pass, Millisecond
     touched(1, size);
     offset += size;
     if (record.dead()) continue;
-    const uint8_t needed = meta.queue == QueueName::small ? kPromotionFrequency : 1;
     const bool over = ended(record, now);
-    const bool evict = pass == Pass::drop_all || (pass == Pass::evict && record.frequency() < needed);
+    // One use since it came to the small queue, or since its last round in the main one, is enough to stay.
+    const bool evict = pass == Pass::drop_all || (pass == Pass::evict && record.frequency() == 0);
     if (!over && !evict) continue;
     const HashParts hash_of_key{hash(record.database(), record.key())};
     const Place place =

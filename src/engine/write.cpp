@@ -295,14 +295,10 @@ WriteResult Cache::write(const Key& key, const WriteRequest& request, Millisecon
     if (spare == kNone) break;
   }
   if (spare != kNone) segments_.push_free(spare);
-  if (promised) reserve_over(incoming.large.segments);
+  if (promised) atomic(header_->large_segments).fetch_sub(incoming.large.segments, std::memory_order_relaxed);
   if (result.status != Status::ok && incoming.large.segments > 0)
     segments_.push_free_chain(incoming.large.first, incoming.large.last, incoming.large.segments);
   return result;
-}
-
-void Cache::reserve_over(uint32_t segments) noexcept {
-  atomic(header_->large_segments).fetch_sub(segments, std::memory_order_relaxed);
 }
 
 CounterResult Cache::increment(const Key& key, int64_t by, Expiry when_created, bool create_missing,

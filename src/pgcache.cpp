@@ -1,11 +1,13 @@
 // The module: what it needs at server start. See README.md in this folder for how to read the rest.
 #include "cache/dropped_databases.hpp"
+#include "cache/publication.hpp"
 #include "cache/settings.hpp"
 #include "cache/shared_cache.hpp"
 #include "pg/clock.hpp"
 #include "pg/compat.hpp"
 #include "pg/function.hpp"
 #include "pg/privilege_hint.hpp"
+#include "pg/transactions.hpp"
 #include "worker/worker.hpp"
 
 extern "C" {
@@ -25,6 +27,8 @@ void _PG_init(void) {
   if (!process_shared_preload_libraries_in_progress) return;
   pgcache::install_shared_cache();
   pgcache::install_dropped_databases();
+  pgcache::install_publication();
+  pgcache::pg::install_outermost_snapshot();
   pgcache::pg::install_privilege_hint();
   pgcache::install_worker();
 }

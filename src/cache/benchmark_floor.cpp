@@ -42,7 +42,7 @@ PGCACHE_FUNCTION(pgcache_floor_get) {
   PG_RETURN_POINTER(copy);
 }
 
-// (key, value, ttl, mode, keep_ttl, if_version)
+// (key, value, ttl, mode, keep_ttl, if_version, tags, immediate)
 PGCACHE_FUNCTION(pgcache_floor_set) {
   using namespace pgcache;
   pg::required_varlena(fcinfo, 0, "key");

@@ -6,10 +6,10 @@ CREATE FUNCTION cache_get(key text) RETURNS jsonb
 COMMENT ON FUNCTION cache_get(text) IS
     'The JSON value under the key, a counter as a number; NULL on a miss. Example: SELECT cache_get(''user:123:profile'')';
 
-CREATE FUNCTION cache_set(key text, value jsonb, ttl interval DEFAULT NULL, mode text DEFAULT 'always', keep_ttl boolean DEFAULT false, if_version bigint DEFAULT NULL) RETURNS boolean
+CREATE FUNCTION cache_set(key text, value jsonb, ttl interval DEFAULT NULL, mode text DEFAULT 'always', keep_ttl boolean DEFAULT false, if_version bigint DEFAULT NULL, tags text[] DEFAULT NULL, immediate boolean DEFAULT false) RETURNS boolean
     AS 'MODULE_PATHNAME', 'pgcache_set' LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION cache_set(text, jsonb, interval, text, boolean, bigint) IS
-    'Stores the value; true if stored. ttl NULL: pgcache.default_ttl; interval ''0'': no expiry. mode: always, if_absent, if_present. keep_ttl: the entry keeps its end. if_version: only if cache_entry still gives that version';
+COMMENT ON FUNCTION cache_set(text, jsonb, interval, text, boolean, bigint, text[], boolean) IS
+    'Stores the value; true if stored. ttl NULL: pgcache.default_ttl; interval ''0'': no expiry. mode: always, if_absent, if_present. keep_ttl: the entry keeps its end. if_version: only if cache_entry still gives that version. tags: for cache_invalidate. In a transaction block it waits for the commit, unless immediate';
 
 CREATE FUNCTION cache_take(key text) RETURNS jsonb
     AS 'MODULE_PATHNAME', 'pgcache_take' LANGUAGE C VOLATILE PARALLEL UNSAFE;
@@ -26,10 +26,10 @@ CREATE FUNCTION cache_get_text(key text) RETURNS text
 COMMENT ON FUNCTION cache_get_text(text) IS
     'The text under the key; NULL on a miss. Example: SELECT cache_get_text(''page:/home'')';
 
-CREATE FUNCTION cache_set_text(key text, value text, ttl interval DEFAULT NULL, mode text DEFAULT 'always', keep_ttl boolean DEFAULT false, if_version bigint DEFAULT NULL) RETURNS boolean
+CREATE FUNCTION cache_set_text(key text, value text, ttl interval DEFAULT NULL, mode text DEFAULT 'always', keep_ttl boolean DEFAULT false, if_version bigint DEFAULT NULL, tags text[] DEFAULT NULL, immediate boolean DEFAULT false) RETURNS boolean
     AS 'MODULE_PATHNAME', 'pgcache_set_text' LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION cache_set_text(text, text, interval, text, boolean, bigint) IS
-    'Stores the value; true if stored. ttl NULL: pgcache.default_ttl; interval ''0'': no expiry. mode: always, if_absent, if_present. keep_ttl: the entry keeps its end. if_version: only if cache_entry still gives that version';
+COMMENT ON FUNCTION cache_set_text(text, text, interval, text, boolean, bigint, text[], boolean) IS
+    'Stores the value; true if stored. ttl NULL: pgcache.default_ttl; interval ''0'': no expiry. mode: always, if_absent, if_present. keep_ttl: the entry keeps its end. if_version: only if cache_entry still gives that version. tags: for cache_invalidate. In a transaction block it waits for the commit, unless immediate';
 
 CREATE FUNCTION cache_take_text(key text) RETURNS text
     AS 'MODULE_PATHNAME', 'pgcache_take_text' LANGUAGE C VOLATILE PARALLEL UNSAFE;
@@ -46,10 +46,10 @@ CREATE FUNCTION cache_get_bytes(key text) RETURNS bytea
 COMMENT ON FUNCTION cache_get_bytes(text) IS
     'The bytes under the key; NULL on a miss. Example: SELECT cache_get_bytes(''avatar:123'')';
 
-CREATE FUNCTION cache_set_bytes(key text, value bytea, ttl interval DEFAULT NULL, mode text DEFAULT 'always', keep_ttl boolean DEFAULT false, if_version bigint DEFAULT NULL) RETURNS boolean
+CREATE FUNCTION cache_set_bytes(key text, value bytea, ttl interval DEFAULT NULL, mode text DEFAULT 'always', keep_ttl boolean DEFAULT false, if_version bigint DEFAULT NULL, tags text[] DEFAULT NULL, immediate boolean DEFAULT false) RETURNS boolean
     AS 'MODULE_PATHNAME', 'pgcache_set_bytes' LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION cache_set_bytes(text, bytea, interval, text, boolean, bigint) IS
-    'Stores the value; true if stored. ttl NULL: pgcache.default_ttl; interval ''0'': no expiry. mode: always, if_absent, if_present. keep_ttl: the entry keeps its end. if_version: only if cache_entry still gives that version';
+COMMENT ON FUNCTION cache_set_bytes(text, bytea, interval, text, boolean, bigint, text[], boolean) IS
+    'Stores the value; true if stored. ttl NULL: pgcache.default_ttl; interval ''0'': no expiry. mode: always, if_absent, if_present. keep_ttl: the entry keeps its end. if_version: only if cache_entry still gives that version. tags: for cache_invalidate. In a transaction block it waits for the commit, unless immediate';
 
 CREATE FUNCTION cache_take_bytes(key text) RETURNS bytea
     AS 'MODULE_PATHNAME', 'pgcache_take_bytes' LANGUAGE C VOLATILE PARALLEL UNSAFE;
@@ -61,19 +61,19 @@ CREATE FUNCTION cache_get_many_bytes(keys text[], OUT key text, OUT value bytea)
 COMMENT ON FUNCTION cache_get_many_bytes(text[]) IS
     'One row for each key that hits, in the order of the keys';
 
-CREATE FUNCTION cache_set_many(entries jsonb, ttl interval DEFAULT NULL) RETURNS bigint
+CREATE FUNCTION cache_set_many(entries jsonb, ttl interval DEFAULT NULL, tags text[] DEFAULT NULL, immediate boolean DEFAULT false) RETURNS bigint
     AS 'MODULE_PATHNAME', 'pgcache_set_many' LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION cache_set_many(jsonb, interval) IS
+COMMENT ON FUNCTION cache_set_many(jsonb, interval, text[], boolean) IS
     'Stores every member of the JSON object under its name; the number stored. Example: SELECT cache_set_many(''{"a": 1, "b": [2]}'', ''5 minutes'')';
 
-CREATE FUNCTION cache_set_many_text(keys text[], new_values text[], ttl interval DEFAULT NULL) RETURNS bigint
+CREATE FUNCTION cache_set_many_text(keys text[], new_values text[], ttl interval DEFAULT NULL, tags text[] DEFAULT NULL, immediate boolean DEFAULT false) RETURNS bigint
     AS 'MODULE_PATHNAME', 'pgcache_set_many_text' LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION cache_set_many_text(text[], text[], interval) IS
+COMMENT ON FUNCTION cache_set_many_text(text[], text[], interval, text[], boolean) IS
     'Stores the values under the keys at the same places; the number stored';
 
-CREATE FUNCTION cache_set_many_bytes(keys text[], new_values bytea[], ttl interval DEFAULT NULL) RETURNS bigint
+CREATE FUNCTION cache_set_many_bytes(keys text[], new_values bytea[], ttl interval DEFAULT NULL, tags text[] DEFAULT NULL, immediate boolean DEFAULT false) RETURNS bigint
     AS 'MODULE_PATHNAME', 'pgcache_set_many_bytes' LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION cache_set_many_bytes(text[], bytea[], interval) IS
+COMMENT ON FUNCTION cache_set_many_bytes(text[], bytea[], interval, text[], boolean) IS
     'Stores the values under the keys at the same places; the number stored';
 
 CREATE FUNCTION cache_exists(key text) RETURNS boolean
@@ -111,6 +111,11 @@ CREATE FUNCTION cache_clear() RETURNS bigint
 COMMENT ON FUNCTION cache_clear() IS
     'Deletes every entry of this database; the number deleted';
 
+CREATE FUNCTION cache_invalidate(tags text[]) RETURNS bigint
+    AS 'MODULE_PATHNAME', 'pgcache_invalidate' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION cache_invalidate(text[]) IS
+    'Ends all entries that were set with one of the tags, however many, exactly at the commit; the number of tags. Example: SELECT cache_invalidate(ARRAY[''org:7''])';
+
 CREATE FUNCTION cache_entry(key text, OUT found boolean, OUT kind text, OUT value jsonb, OUT version bigint, OUT expires_at timestamptz, OUT size_bytes bigint) RETURNS record
     AS 'MODULE_PATHNAME', 'pgcache_entry' LANGUAGE C VOLATILE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION cache_entry(text) IS
@@ -128,13 +133,14 @@ COMMENT ON FUNCTION cache_keys(text, bigint) IS
 
 CREATE FUNCTION pgcache.statistics(OUT database text, OUT items bigint, OUT bytes_used bigint, OUT bytes_allowed bigint,
         OUT hits bigint, OUT misses bigint, OUT hit_ratio double precision, OUT sets bigint, OUT deletes bigint,
-        OUT evictions bigint, OUT expirations bigint, OUT since timestamptz) RETURNS SETOF record
+        OUT evictions bigint, OUT expirations bigint, OUT refused bigint, OUT dropped bigint, OUT since timestamptz,
+        OUT exact boolean) RETURNS SETOF record
     AS 'MODULE_PATHNAME', 'pgcache_statistics' LANGUAGE C VOLATILE STRICT PARALLEL SAFE ROWS 10;
 COMMENT ON FUNCTION pgcache.statistics() IS 'What the view cache_stats shows';
 
 CREATE VIEW cache_stats AS SELECT * FROM pgcache.statistics();
 COMMENT ON VIEW cache_stats IS
-    'One row for each database that has used the cache. bytes_allowed is shared by all; items and bytes_used count entries that have expired but are not given back yet';
+    'One row for each database that has used the cache. refused: sets of values that may have been out of date; dropped: sets that a commit did not publish; exact: false on a standby. bytes_allowed is shared by all; items and bytes_used count entries that have expired but are not given back yet';
 
 CREATE FUNCTION cache_stats_reset() RETURNS void
     AS 'MODULE_PATHNAME', 'pgcache_statistics_reset' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
@@ -142,20 +148,20 @@ COMMENT ON FUNCTION cache_stats_reset() IS 'Sets this database''s counts in cach
 
 INSERT INTO pgcache.privilege VALUES
     ('cache_get(text)', 'app'),
-    ('cache_set(text, jsonb, interval, text, boolean, bigint)', 'app'),
+    ('cache_set(text, jsonb, interval, text, boolean, bigint, text[], boolean)', 'app'),
     ('cache_take(text)', 'app'),
     ('cache_get_many(text[])', 'app'),
     ('cache_get_text(text)', 'app'),
-    ('cache_set_text(text, text, interval, text, boolean, bigint)', 'app'),
+    ('cache_set_text(text, text, interval, text, boolean, bigint, text[], boolean)', 'app'),
     ('cache_take_text(text)', 'app'),
     ('cache_get_many_text(text[])', 'app'),
     ('cache_get_bytes(text)', 'app'),
-    ('cache_set_bytes(text, bytea, interval, text, boolean, bigint)', 'app'),
+    ('cache_set_bytes(text, bytea, interval, text, boolean, bigint, text[], boolean)', 'app'),
     ('cache_take_bytes(text)', 'app'),
     ('cache_get_many_bytes(text[])', 'app'),
-    ('cache_set_many(jsonb, interval)', 'app'),
-    ('cache_set_many_text(text[], text[], interval)', 'app'),
-    ('cache_set_many_bytes(text[], bytea[], interval)', 'app'),
+    ('cache_set_many(jsonb, interval, text[], boolean)', 'app'),
+    ('cache_set_many_text(text[], text[], interval, text[], boolean)', 'app'),
+    ('cache_set_many_bytes(text[], bytea[], interval, text[], boolean)', 'app'),
     ('cache_exists(text)', 'app'),
     ('cache_ttl(text)', 'app'),
     ('cache_touch(text, interval)', 'app'),
@@ -163,6 +169,7 @@ INSERT INTO pgcache.privilege VALUES
     ('cache_delete_many(text[])', 'app'),
     ('cache_delete_matching(text)', 'app'),
     ('cache_clear()', 'admin'),
+    ('cache_invalidate(text[])', 'app'),
     ('cache_entry(text)', 'app'),
     ('cache_incr(text, bigint, interval, boolean)', 'app'),
     ('cache_keys(text, bigint)', 'admin'),

@@ -1,5 +1,6 @@
 // cache_incr: atomic on a counter in place; on a JSON integer by compare and set.
-#include "cache/entries.hpp"
+#include "cache/reading.hpp"
+#include "cache/storing.hpp"
 
 extern "C" {
 #include "common/int.h"
@@ -41,7 +42,8 @@ struct varlena* json_of(int64_t value) {
 
 // Nothing if someone else changed the entry meanwhile.
 std::optional<int64_t> increment_json(const engine::Key& key, int64_t by) {
-  const EntryValue read = read_entry(key, engine::only(engine::Kind::json));
+  const TimestampTz now = pg::clock_now();
+  const EntryValue read = read_shared_entry(key, engine::only(engine::Kind::json), now);
   if (read.value == nullptr) return std::nullopt;
   int64_t sum;
   if (pg_add_s64_overflow(integer_of(read.value), by, &sum)) raise_overflow(by);
@@ -51,7 +53,8 @@ std::optional<int64_t> increment_json(const engine::Key& key, int64_t by) {
   request.expiry = engine::Expiry::keep_or(0);
   request.mode = engine::WriteMode::if_present;
   request.if_version = read.entry.version;
-  if (!write_entry(key, request, pg::clock_now())) return std::nullopt;
+  request.keep_tags = true;
+  if (write_at_once(key, request, now) != engine::Status::ok) return std::nullopt;
   return sum;
 }
 
@@ -63,6 +66,7 @@ std::optional<int64_t> increment_json(const engine::Key& key, int64_t by) {
 PGCACHE_FUNCTION(pgcache_incr) {
   using namespace pgcache;
   require_cache();
+  require_writer();
   const engine::Key key = required_key(fcinfo, 0);
   for (int number : {1, 3})
     if (PG_ARGISNULL(number))

@@ -3,6 +3,7 @@
 #include "cache/saved_cache.hpp"
 #include "cache/shared_cache.hpp"
 #include "pg/clock.hpp"
+#include "pg/transactions.hpp"
 
 extern "C" {
 #include "access/xact.h"
@@ -45,7 +46,8 @@ void forget_dropped(XactEvent event, void*) {
   const Oid database = std::exchange(dropped, InvalidOid);
   // The worker sweeps what it ends. That a savepoint may have taken the drop back costs only entries.
   if (std::exchange(extension_dropped, false) && event == XACT_EVENT_COMMIT)
-    if (const std::optional<uint16_t> number = cache.find_database(MyDatabaseId)) cache.invalidate_database(*number);
+    if (const std::optional<uint16_t> number = cache.find_database(MyDatabaseId))
+      cache.invalidate_database(*number, pg::first_not_completed());
   if (event == XACT_EVENT_ABORT || database == InvalidOid) return;
   stop_loading();
   const std::optional<uint16_t> number = cache.find_database(database);

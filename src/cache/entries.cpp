@@ -3,50 +3,22 @@
 #include "cache/settings.hpp"
 
 extern "C" {
+#include "access/parallel.h"
+#include "catalog/pg_type.h"
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
-#include "utils/jsonb.h"
-#include "utils/memutils.h"
-#include "utils/numeric.h"
 }
 
 namespace pgcache {
 
 namespace {
 
-// What the next value is expected to need, so that one copy is enough: the size of the last one.
-size_t expected_bytes = 256;
-constexpr size_t kMostExpected = 64 * 1024;
-
-engine::Buffer room_in(struct varlena* value, size_t bytes) {
-  return {reinterpret_cast<std::byte*>(VARDATA(value)), bytes};
-}
-
-struct varlena* allocate(size_t bytes) {
-  return static_cast<struct varlena*>(palloc(VARHDRSZ + bytes));
-}
-
-template <typename Read>
-EntryValue copy_entry(engine::Kinds kinds, Read read) {
-  size_t room = expected_bytes;
-  struct varlena* value = allocate(room);
-  for (;;) {
-    const engine::ReadResult result = read(room_in(value, room));
-    if (result.status == engine::Status::ok) {
-      count(&Counts::hits);
-      SET_VARSIZE(value, VARHDRSZ + result.entry.value_bytes);
-      expected_bytes = std::clamp<size_t>(std::bit_ceil(result.entry.value_bytes), 64, kMostExpected);
-      return {value, result.entry};
-    }
-    pfree(value);
-    if (result.status == engine::Status::wrong_kind) raise_wrong_kind(result.entry.kind, kinds);
-    if (result.status != engine::Status::buffer_too_small) {
-      count(&Counts::misses);
-      return {nullptr, result.entry};
-    }
-    room = result.entry.value_bytes;
-    value = allocate(room);
-  }
+uint64_t checked_tag(const struct varlena* text) {
+  const std::string_view bytes = pg::view_of(text);
+  if (bytes.empty() || bytes.size() > engine::kMaxKeyBytes)
+    ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+                    errmsg("tag is %zu bytes long, it must have 1 to %zu", bytes.size(), engine::kMaxKeyBytes)));
+  return cache.tag(my_database, bytes);
 }
 
 }  // namespace
@@ -111,38 +83,33 @@ void raise_wrong_kind(engine::Kind found, engine::Kinds wanted) {
            errmsg("the cache entry is of kind %s, not %s", kind_name(found), kind_name(name)), errhint("%s", hint)));
 }
 
-EntryValue read_entry(const engine::Key& key, engine::Kinds kinds, TimestampTz now) {
-  return copy_entry(kinds, [&](engine::Buffer buffer) { return cache.read(key, pg::for_reading(now), kinds, buffer); });
+TagHashes tag_hashes(Datum array) {
+  const pg::Elements tags = pg::elements_of(array, TEXTOID, "tags", false);
+  auto* hashes = static_cast<uint64_t*>(palloc(sizeof(uint64_t) * static_cast<size_t>(std::max(tags.count, 1))));
+  for (int i = 0; i < tags.count; ++i) hashes[i] = checked_tag(DatumGetTextPP(tags.values[i]));
+  std::sort(hashes, hashes + tags.count);
+  return {hashes, static_cast<uint32_t>(std::unique(hashes, hashes + tags.count) - hashes)};
 }
 
-EntryValue take_entry(const engine::Key& key, engine::Kinds kinds) {
-  const engine::Milliseconds now = pg::now_for_reading();
-  const EntryValue taken =
-      copy_entry(kinds, [&](engine::Buffer buffer) { return cache.take(key, now, kinds, buffer); });
-  if (taken.value != nullptr) count(&Counts::deletes);
-  return taken;
+engine::TagSlots tags_argument(FunctionCallInfo fcinfo, int number) {
+  engine::TagSlots slots;
+  if (PG_ARGISNULL(number)) return slots;
+  const TagHashes tags = tag_hashes(PG_GETARG_DATUM(number));
+  if (tags.count > engine::kMaxTags)
+    ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+                    errmsg("an entry may have %u tags, these are %u", engine::kMaxTags, tags.count),
+                    errhint("Use one tag for what is always invalidated together.")));
+  std::transform(tags.hashes, tags.hashes + tags.count, slots.slots,
+                 [](uint64_t hash) { return cache.slot_number(hash); });
+  std::sort(slots.slots, slots.slots + tags.count);
+  slots.count = static_cast<uint32_t>(std::unique(slots.slots, slots.slots + tags.count) - slots.slots);
+  return slots;
 }
 
-bool write_entry(const engine::Key& key, const engine::WriteRequest& request, TimestampTz now) {
-  for (;;) {
-    const engine::WriteResult written = cache.write(key, request, pg::for_reading(now));
-    if (written.status == engine::Status::ok) {
-      count(&Counts::sets);
-      return true;
-    }
-    if (written.status == engine::Status::refused) return false;
-    wait_a_little();
-  }
-}
-
-Datum datum_of(const EntryValue& read) {
-  if (read.entry.kind != engine::Kind::counter) return PointerGetDatum(read.value);
-  int64_t number;
-  memcpy(&number, VARDATA(read.value), sizeof number);
-  JsonbValue value;
-  value.type = jbvNumeric;
-  value.val.numeric = int64_to_numeric(number);
-  return JsonbPGetDatum(JsonbValueToJsonb(&value));
+void require_writer() {
+  if (likely(!IsParallelWorker())) return;
+  ereport(ERROR, (errcode(ERRCODE_INVALID_TRANSACTION_STATE), errmsg("cannot change the cache in a parallel worker"),
+                  errhint("Mark the function that does it PARALLEL UNSAFE.")));
 }
 
 }  // namespace pgcache

@@ -1,5 +1,4 @@
-// What the SQL functions of this room share: keys, values and options checked, entries read and written, refusals
-// reported. All of it may ERROR; the engine's calls inside hold their lock only while they run.
+// What the SQL functions of this room share: keys, values, tags and options checked. All of it may ERROR.
 #pragma once
 
 #include "cache/shared_cache.hpp"
@@ -26,20 +25,17 @@ engine::Expiry expiry_argument(FunctionCallInfo fcinfo, int number, TimestampTz 
 [[noreturn]] void raise_wrong_kind(engine::Kind found, engine::Kinds wanted);
 const char* kind_name(engine::Kind kind);
 
-// An entry's value as a new varlena in the caller's memory context; nullptr on a miss. 42804 for a kind not wanted.
-// Counts a hit or a miss.
-struct EntryValue {
-  struct varlena* value;
-  engine::EntryInfo entry;
+// The slots of the tags, none if NULL: 22023 for too many or too long ones, 22004 for a NULL among them.
+engine::TagSlots tags_argument(FunctionCallInfo fcinfo, int number);
+// Their hashes, without duplicates, in ascending order.
+struct TagHashes {
+  uint64_t* hashes;
+  uint32_t count;
 };
-EntryValue read_entry(const engine::Key& key, engine::Kinds kinds, TimestampTz now = pg::clock_now());
-EntryValue take_entry(const engine::Key& key, engine::Kinds kinds);
+TagHashes tag_hashes(Datum array);
 
-// Stores, waiting while other writers hold the memory; false if mode or if_version said no.
-bool write_entry(const engine::Key& key, const engine::WriteRequest& request, TimestampTz now);
-
-// The value as SQL sees it: a counter as a JSON number, everything else as it was stored.
-Datum datum_of(const EntryValue& read);
+// 25000 in a parallel worker: what it did, its leader's transaction would not know.
+void require_writer();
 
 constexpr engine::Kinds kJsonKinds = engine::only(engine::Kind::json) | engine::only(engine::Kind::counter);
 

@@ -1,5 +1,7 @@
 // Functions about one entry, whatever its kind.
-#include "cache/entries.hpp"
+#include "cache/own_events.hpp"
+#include "cache/reading.hpp"
+#include "cache/storing.hpp"
 
 extern "C" {
 #include "access/htup_details.h"
@@ -33,40 +35,32 @@ Datum any_value_as_jsonb(const EntryValue& read, bool& is_null) {
 PGCACHE_FUNCTION(pgcache_exists) {
   using namespace pgcache;
   require_cache();
-  PG_RETURN_BOOL(cache.peek(key_argument(fcinfo, 0), pg::now_for_reading()).status == engine::Status::ok);
+  PG_RETURN_BOOL(find_entry(key_argument(fcinfo, 0)).has_value());
 }
 
 PGCACHE_FUNCTION(pgcache_ttl) {
   using namespace pgcache;
   require_cache();
   const TimestampTz now = pg::clock_now();
-  const engine::ReadResult found = cache.peek(key_argument(fcinfo, 0), pg::for_reading(now));
-  if (found.status != engine::Status::ok) PG_RETURN_NULL();
+  const std::optional<engine::EntryInfo> found = find_entry(key_argument(fcinfo, 0), now);
+  if (!found) PG_RETURN_NULL();
   auto* left = static_cast<Interval*>(palloc0(sizeof(Interval)));
   // Counted as an expiry is made: so that it is never more than was given; 0 would mean that there is no end.
-  if (found.entry.expires_at != 0)
-    left->time = std::max<engine::Milliseconds>(found.entry.expires_at - pg::for_expiry(now), 1) * 1000;
+  if (found->expires_at != 0)
+    left->time = std::max<engine::Milliseconds>(found->expires_at - pg::for_expiry(now), 1) * 1000;
   PG_RETURN_INTERVAL_P(left);
 }
 
+// (key, ttl)
 PGCACHE_FUNCTION(pgcache_touch) {
   using namespace pgcache;
   require_cache();
+  require_writer();
   const engine::Key key = required_key(fcinfo, 0);
   const TimestampTz now = pg::clock_now();
   const engine::Expiry expiry = expiry_argument(fcinfo, 1, now);
+  if (have_own_events() && own_state(key).state != OwnState::untouched) PG_RETURN_BOOL(touch_held(key, expiry.at));
   PG_RETURN_BOOL(cache.touch(key, pg::for_reading(now), expiry) == engine::Status::ok);
-}
-
-PGCACHE_FUNCTION(pgcache_delete) {
-  using namespace pgcache;
-  require_cache();
-  const engine::Key key = required_key(fcinfo, 0);
-  std::optional<engine::Version> if_version;
-  if (!PG_ARGISNULL(1)) if_version = static_cast<engine::Version>(PG_GETARG_INT64(1));
-  const bool deleted = cache.remove(key, pg::now_for_reading(), if_version) == engine::Status::ok;
-  if (deleted) count(&Counts::deletes);
-  PG_RETURN_BOOL(deleted);
 }
 
 // (found, kind, value, version, expires_at, size_bytes)

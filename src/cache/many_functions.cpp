@@ -1,11 +1,10 @@
 // Many entries in one call.
-#include "cache/entries.hpp"
-#include "cache/settings.hpp"
+#include "cache/patterns.hpp"
+#include "cache/reading.hpp"
+#include "cache/storing.hpp"
 
 extern "C" {
-#include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
-#include "storage/ipc.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
@@ -50,15 +49,20 @@ struct Pair {
   engine::Bytes value;
 };
 
-Datum store(const Pair* pairs, int count, engine::Kind kind, engine::Expiry expiry, TimestampTz now) {
+// The arguments that follow the pairs: (..., ttl, tags, immediate)
+Datum store(FunctionCallInfo fcinfo, int first, const Pair* pairs, int count, engine::Kind kind) {
+  const TimestampTz now = pg::clock_now();
+  SetRequest request;
+  request.kind = kind;
+  request.expiry = expiry_argument(fcinfo, first, now);
+  request.tags = tags_argument(fcinfo, first + 1);
+  request.immediate = !PG_ARGISNULL(first + 2) && PG_GETARG_BOOL(first + 2);
   int64_t stored = 0;
   for (int i = 0; i < count; ++i) {
     CHECK_FOR_INTERRUPTS();
-    engine::WriteRequest request;
-    request.kind = kind;
+    request.key = pairs[i].key;
     request.value = pairs[i].value;
-    request.expiry = expiry;
-    stored += write_entry(pairs[i].key, request, now) ? 1 : 0;
+    stored += set_entry(request, now) ? 1 : 0;
   }
   return Int64GetDatum(stored);
 }
@@ -67,9 +71,10 @@ Pair* allocate_pairs(int count) {
   return static_cast<Pair*>(palloc(sizeof(Pair) * static_cast<size_t>(std::max(count, 1))));
 }
 
-// (keys, values, ttl)
+// (keys, values, ttl, tags, immediate)
 Datum set_many(FunctionCallInfo fcinfo, engine::Kind kind, Oid element_type) {
   require_cache();
+  require_writer();
   for (int number : {0, 1})
     if (PG_ARGISNULL(number))
       ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
@@ -79,35 +84,10 @@ Datum set_many(FunctionCallInfo fcinfo, engine::Kind kind, Oid element_type) {
   if (keys.count != values.count)
     ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
                     errmsg("keys and new_values must be equally many: %d keys, %d values", keys.count, values.count)));
-  const TimestampTz now = pg::clock_now();
-  const engine::Expiry expiry = expiry_argument(fcinfo, 2, now);
   Pair* pairs = allocate_pairs(keys.count);
   for (int i = 0; i < keys.count; ++i)
     pairs[i] = {checked_key(DatumGetTextPP(keys.values[i])), checked_value(PG_DETOAST_DATUM_PACKED(values.values[i]))};
-  return store(pairs, keys.count, kind, expiry, now);
-}
-
-// PostgreSQL would raise this only when it comes so far with some key, so it would depend on what is cached.
-text* checked_pattern(struct varlena* pattern) {
-  const std::string_view bytes = pg::view_of(pattern);
-  const size_t last_other = bytes.find_last_not_of('\\');
-  const size_t escapes = bytes.size() - (last_other == std::string_view::npos ? 0 : last_other + 1);
-  if (escapes % 2 != 0)
-    ereport(ERROR, (errcode(ERRCODE_INVALID_ESCAPE_SEQUENCE), errmsg("LIKE pattern must not end with escape character"),
-                    errdetail("The pattern is \"%s\".", text_to_cstring(reinterpret_cast<text*>(pattern)))));
-  return reinterpret_cast<text*>(pattern);
-}
-
-bool matches(text* pattern, std::string_view key) {
-  text* candidate = cstring_to_text_with_len(key.data(), static_cast<int>(key.size()));
-  const bool matched = DatumGetBool(
-      DirectFunctionCall2Coll(textlike, C_COLLATION_OID, PointerGetDatum(candidate), PointerGetDatum(pattern)));
-  pfree(candidate);
-  return matched;
-}
-
-void clearing_ends(int, Datum database) {
-  engine::add_relaxed(reinterpret_cast<engine::Database*>(DatumGetPointer(database))->clearing, UINT32_MAX);
+  return store(fcinfo, 2, pairs, keys.count, kind);
 }
 
 engine::ScanBatch* allocate_batch() { return static_cast<engine::ScanBatch*>(palloc(sizeof(engine::ScanBatch))); }
@@ -130,10 +110,11 @@ PGCACHE_FUNCTION(pgcache_set_many_text) { return pgcache::set_many(fcinfo, pgcac
 
 PGCACHE_FUNCTION(pgcache_set_many_bytes) { return pgcache::set_many(fcinfo, pgcache::engine::Kind::bytes, BYTEAOID); }
 
-// (entries, ttl)
+// (entries, ttl, tags, immediate)
 PGCACHE_FUNCTION(pgcache_set_many) {
   using namespace pgcache;
   require_cache();
+  require_writer();
   auto* entries =
       reinterpret_cast<Jsonb*>(PG_DETOAST_DATUM(PointerGetDatum(pg::required_varlena(fcinfo, 0, "entries"))));
   if (!JB_ROOT_IS_OBJECT(entries))
@@ -141,8 +122,6 @@ PGCACHE_FUNCTION(pgcache_set_many) {
             (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
              errmsg("entries must be a JSON object, not %s", JB_ROOT_IS_SCALAR(entries) ? "a scalar" : "an array"),
              errhint("Write keys and values as in {\"a\": 1, \"b\": [2]}.")));
-  const TimestampTz now = pg::clock_now();
-  const engine::Expiry expiry = expiry_argument(fcinfo, 1, now);
   Pair* pairs = allocate_pairs(static_cast<int>(JB_ROOT_COUNT(entries)));
   int count = 0;
   JsonbIterator* iterator = JsonbIteratorInit(&entries->root);
@@ -153,72 +132,15 @@ PGCACHE_FUNCTION(pgcache_set_many) {
     else if (token == WJB_VALUE)
       pairs[count++].value = checked_value(reinterpret_cast<struct varlena*>(JsonbValueToJsonb(&item)));
   }
-  return store(pairs, count, engine::Kind::json, expiry, now);
-}
-
-PGCACHE_FUNCTION(pgcache_delete_many) {
-  using namespace pgcache;
-  require_cache();
-  if (PG_ARGISNULL(0)) ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("keys must not be null")));
-  const pg::Elements keys = pg::elements_of(PG_GETARG_DATUM(0), TEXTOID, "keys", false);
-  for (int i = 0; i < keys.count; ++i) checked_key(DatumGetTextPP(keys.values[i]));
-  int64_t deleted = 0;
-  for (int i = 0; i < keys.count; ++i)
-    deleted += cache.remove(checked_key(DatumGetTextPP(keys.values[i])), pg::now_for_reading(), std::nullopt) ==
-               engine::Status::ok;
-  count(&Counts::deletes, deleted);
-  PG_RETURN_INT64(deleted);
-}
-
-PGCACHE_FUNCTION(pgcache_delete_matching) {
-  using namespace pgcache;
-  require_cache();
-  text* pattern = checked_pattern(pg::required_varlena(fcinfo, 0, "pattern"));
-  // Values that are being computed for keys that match must not be stored; which those are nobody knows.
-  cache.fence_database(my_database);
-  int64_t deleted = 0;
-  engine::ScanBatch* batch = allocate_batch();
-  for (engine::ScanCursor cursor; cache.scan(cursor, my_database, pg::now_for_reading(), *batch);) {
-    CHECK_FOR_INTERRUPTS();
-    for (uint32_t i = 0; i < batch->count; ++i) {
-      const std::string_view key = batch->key(batch->entries[i]);
-      if (matches(pattern, key))
-        deleted += cache.remove(cache.key(my_database, key), pg::now_for_reading(), std::nullopt) == engine::Status::ok;
-    }
-  }
-  count(&Counts::deletes, deleted);
-  PG_RETURN_INT64(deleted);
-}
-
-PGCACHE_FUNCTION(pgcache_clear) {
-  using namespace pgcache;
-  require_cache();
-  // The worker, which sweeps what nobody else does, keeps away meanwhile: the entries are counted here.
-  engine::Database& database = cache.database(my_database);
-  volatile uint64_t total = 0;
-  engine::add_relaxed(database.clearing, 1);
-  PG_ENSURE_ERROR_CLEANUP(clearing_ends, PointerGetDatum(&database));
-  {
-    // From here on nobody reads an older entry; the rest counts them and takes their memory back.
-    cache.invalidate_database(my_database);
-    uint64_t dropped = 0;
-    for (engine::ScanCursor cursor; cache.sweep_database(cursor, my_database, pg::now_for_reading(), dropped);) {
-      total = dropped;
-      CHECK_FOR_INTERRUPTS();
-    }
-  }
-  PG_END_ENSURE_ERROR_CLEANUP(clearing_ends, PointerGetDatum(&database));
-  clearing_ends(0, PointerGetDatum(&database));
-  const uint64_t dropped = total;
-  count(&Counts::deletes, static_cast<int64_t>(dropped));
-  PG_RETURN_INT64(static_cast<int64_t>(dropped));
+  return store(fcinfo, 1, pairs, count, engine::Kind::json);
 }
 
 // (pattern, max)
 PGCACHE_FUNCTION(pgcache_keys) {
   using namespace pgcache;
   require_cache();
-  text* pattern = checked_pattern(PG_GETARG_TEXT_PP(0));
+  const text* pattern = PG_GETARG_TEXT_PP(0);
+  check_pattern(pattern);
   const int64_t most = PG_GETARG_INT64(1);
   if (most < 0)
     ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -231,7 +153,9 @@ PGCACHE_FUNCTION(pgcache_keys) {
     for (uint32_t i = 0; i < batch->count && found < most; ++i) {
       const auto& entry = batch->entries[i];
       const std::string_view key = batch->key(entry);
-      if (!matches(pattern, key)) continue;
+      if (!matches_pattern(pattern, key)) continue;
+      // The walk does not look at the slots of the keys.
+      if (cache.peek(cache.key(my_database, key), pg::now_for_reading()).status != engine::Status::ok) continue;
       ++found;
       Datum values[4] = {PointerGetDatum(cstring_to_text_with_len(key.data(), static_cast<int>(key.size()))),
                          CStringGetTextDatum(kind_name(entry.info.kind)),

@@ -20,7 +20,7 @@ namespace pgcache {
 namespace {
 
 constexpr const char* kPath = "pg_stat/pgcache.saved";
-constexpr uint64_t kMagic = 0x70676361'63686531;  // changes with the file's form
+constexpr uint64_t kMagic = 0x70676361'63686532;  // changes with the file's form
 
 struct Header {
   uint64_t magic;
@@ -33,7 +33,8 @@ struct EntryHeader {
   uint16_t database;
   int64_t expires_at;
   uint8_t kind;
-  uint8_t unused[7];
+  uint8_t tags;  // slots that follow the key
+  uint8_t unused[6];
 };
 
 // What the postmaster adds. The version slots' numbers follow, then the databases' seals, then the checksum of them
@@ -157,8 +158,9 @@ void make_room(ValueBuffer& buffer, size_t size) {
 }
 
 void save_entry(Output& out, const engine::Key& key, ValueBuffer& buffer, engine::Milliseconds now) {
+  engine::Evidence evidence;
   for (;;) {
-    const engine::ReadResult read = cache.read(key, now, engine::kAnyKind, {buffer.bytes, buffer.size});
+    const engine::ReadResult read = cache.read(key, now, engine::kAnyKind, {buffer.bytes, buffer.size}, &evidence);
     if (read.status == engine::Status::buffer_too_small) {
       make_room(buffer, read.entry.value_bytes);
       continue;
@@ -170,8 +172,10 @@ void save_entry(Output& out, const engine::Key& key, ValueBuffer& buffer, engine
     header.database = key.database;
     header.expires_at = read.entry.expires_at;
     header.kind = static_cast<uint8_t>(read.entry.kind);
+    header.tags = static_cast<uint8_t>(evidence.tags.count);
     put(out, &header, sizeof header);
     put(out, key.bytes.data(), key.bytes.size());
+    put(out, evidence.tags.slots, evidence.tags.count * sizeof(uint32_t));
     put(out, buffer.bytes, header.value_bytes);
     return;
   }
@@ -256,25 +260,34 @@ void map_databases(const SealedPart& part, engine::Version begun_at, DatabaseMap
   for (uint32_t i = 0; i < part.seal.databases; ++i) {
     const DatabaseSeal& sealed = part.databases[i];
     if (sealed.number >= engine::kMaxDatabases || sealed.changed > begun_at) continue;
-    const std::optional<uint16_t> number = cache.register_database(sealed.oid);
+    const std::optional<uint16_t> number = register_database(sealed.oid);
     if (!number) continue;
-    // Equal from its registration until the first time that something is done to the whole of it. The fence rises
-    // first.
-    const engine::Version fence = engine::atomic(cache.database(*number).fence).load(std::memory_order_acquire);
-    const engine::Version floor = engine::atomic(cache.database(*number).floor).load(std::memory_order_acquire);
-    if (fence != floor) continue;
-    map.since[sealed.number] = fence;
+    // Something was done to the whole of it since this server started.
+    const engine::Version registered = engine::load_relaxed(cache.database(*number).registered);
+    if (cache.slot_state(cache.database_slot(*number)).stamp != registered) continue;
+    map.since[sealed.number] = registered;
     map.number[sealed.number] = *number;
   }
 }
 
-// False where the slot of the entry's key has changed after the worker began to write: this copy may be out of date.
-bool is_current(const SealedPart& part, engine::Version begun_at, uint16_t old_number, std::string_view key) {
+bool is_current(const SealedPart& part, engine::Version begun_at, uint32_t slot) {
+  return slot < part.seal.shards * part.seal.slots_per_shard && part.slots[slot] <= begun_at;
+}
+
+// False where the slot of the entry's key has changed after the worker began to write, or that of a tag: this copy may
+// be out of date. Tags are known by their slots, which stay the same with the secret and the number of slots.
+bool is_current(const SealedPart& part, engine::Version begun_at, uint16_t old_number, std::string_view key,
+                std::span<const uint32_t> tags) {
   const uint64_t hash = engine::key_hash(pg::lockless_environment(), part.seal.secret, old_number, key);
   const engine::HashParts parts{hash};
   const uint32_t slot =
       parts.shard(part.seal.shards) * part.seal.slots_per_shard + parts.slot(part.seal.slots_per_shard);
-  return part.slots[slot] <= begun_at;
+  if (!is_current(part, begun_at, slot)) return false;
+  if (tags.empty()) return true;
+  const engine::Geometry& geometry = cache.geometry();
+  return part.seal.secret == cache.secret() && part.seal.shards == geometry.shards &&
+         part.seal.slots_per_shard == geometry.slots_per_shard &&
+         std::all_of(tags.begin(), tags.end(), [&](uint32_t tag) { return is_current(part, begun_at, tag); });
 }
 
 uint64_t load_entries(Input& in, const SealedPart& part, const SavedCacheState& state) {
@@ -289,14 +302,18 @@ uint64_t load_entries(Input& in, const SealedPart& part, const SavedCacheState& 
     EntryHeader entry;
     char key[engine::kMaxKeyBytes];
     if (!take(in, &entry, sizeof entry) || entry.key_bytes == 0 || entry.key_bytes > sizeof key ||
-        entry.database >= engine::kMaxDatabases)
+        entry.database >= engine::kMaxDatabases || entry.tags > engine::kMaxTags)
       return loaded;
     make_room(buffer, entry.value_bytes);
-    if (!take(in, key, entry.key_bytes) || !take(in, buffer.bytes, entry.value_bytes)) return loaded;
+    uint32_t slots[engine::kMaxTags];
+    const std::span<const uint32_t> tags{slots, entry.tags};
+    if (!take(in, key, entry.key_bytes) || !take(in, slots, tags.size_bytes()) ||
+        !take(in, buffer.bytes, entry.value_bytes))
+      return loaded;
     if (engine::load_relaxed(state.stop_loading)) return loaded;
     const std::string_view key_bytes{key, entry.key_bytes};
     const engine::Milliseconds now = pg::now_for_reading();
-    if (map->since[entry.database] == 0 || !is_current(part, header.begun_at, entry.database, key_bytes) ||
+    if (map->since[entry.database] == 0 || !is_current(part, header.begun_at, entry.database, key_bytes, tags) ||
         (entry.expires_at != 0 && entry.expires_at <= now))
       continue;
     engine::WriteRequest request;
@@ -306,6 +323,7 @@ uint64_t load_entries(Input& in, const SealedPart& part, const SavedCacheState& 
     // Whatever was done to the key since the start goes before what was saved.
     request.mode = engine::WriteMode::if_absent;
     request.if_version = map->since[entry.database];
+    request.tags = tags;
     request.restored = true;
     if (cache.write(cache.key(map->number[entry.database], key_bytes), request, now).status == engine::Status::ok)
       ++loaded;
@@ -369,7 +387,7 @@ void seal_saved_cache(const SavedCacheState& state, const engine::Cache& sealed)
   for (uint16_t number = 0; number < engine::kMaxDatabases; ++number) {
     const engine::Database& database = sealed.database(number);
     if (database.oid == 0) continue;
-    const DatabaseSeal its{database.oid, number, std::max(database.floor, database.fence)};
+    const DatabaseSeal its{database.oid, number, sealed.slot_changed(sealed.database_slot(number))};
     put(*out, &its, sizeof its);
   }
   pg_crc32c crc = out->crc;
@@ -383,7 +401,7 @@ void seal_saved_cache(const SavedCacheState& state, const engine::Cache& sealed)
   if (failed) unlink(kPath);
 }
 
-std::optional<engine::Version> believable_saved_cache() {
+std::optional<SavedLife> believable_saved_cache() {
   auto* in = open_file<Input>(O_RDONLY);
   if (in == nullptr) return std::nullopt;
   const std::optional<pg::ClusterMoment> moment = pg::clean_shutdown_moment();
@@ -391,12 +409,12 @@ std::optional<engine::Version> believable_saved_cache() {
   close(in->file);
   pfree(in);
   const bool same = moment && part && memcmp(&*moment, &part->seal.moment, sizeof *moment) == 0;
-  const engine::Version sequence = part ? part->seal.sequence : 0;
+  const SavedLife life = part ? SavedLife{part->seal.sequence, part->seal.secret} : SavedLife{};
   if (part) {
     pfree(part->slots);
     pfree(part->databases);
   }
-  if (same && !pg::recovery_requested()) return sequence;
+  if (same && !pg::recovery_requested()) return life;
   ereport(LOG, (errmsg("discarding the saved cache: it is not of the moment at which this server starts")));
   unlink(kPath);
   return std::nullopt;

@@ -35,8 +35,12 @@ void load_cache(SavedCacheState& state);
 
 // In the postmaster, when nobody else runs.
 void seal_saved_cache(const SavedCacheState& state, const engine::Cache& cache);
-// In the postmaster at start: the sequence that the file's seal ends with, if the file is to be believed; a file that
-// is not is removed.
-std::optional<engine::Version> believable_saved_cache();
+// In the postmaster at start: where the cache's last life ended, if the file is to be believed; a file that is not is
+// removed.
+struct SavedLife {
+  engine::Version sequence;
+  uint64_t secret;  // with the same one, tags find the same slots
+};
+std::optional<SavedLife> believable_saved_cache();
 
 }  // namespace pgcache

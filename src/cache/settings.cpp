@@ -1,5 +1,7 @@
 #include "cache/settings.hpp"
 
+#include <climits>
+
 #include "engine/geometry.hpp"
 
 extern "C" {
@@ -15,6 +17,8 @@ constexpr int kMegabyte = 1024 * 1024;
 int memory_megabytes = 64;
 double default_ttl_seconds = 3600;
 int max_value_bytes = 16 * kMegabyte;
+bool serializable_reads = false;
+int transaction_kilobytes = 64 * 1024;
 
 }  // namespace
 
@@ -33,6 +37,14 @@ void define_cache_settings() {
   DefineCustomIntVariable("pgcache.max_value_size", "Largest value that is stored; larger ones are an error.",
                           "A quarter of pgcache.memory is the most that fits, whatever this says.", &max_value_bytes,
                           16 * kMegabyte, 1, 512 * kMegabyte, PGC_SUSET, GUC_UNIT_BYTE, nullptr, nullptr, nullptr);
+  DefineCustomBoolVariable("pgcache.serializable_reads",
+                           "Lets serializable transactions that may write read what others have stored.",
+                           "A hit takes no predicate lock, so what depends on it is not checked for serializability.",
+                           &serializable_reads, false, PGC_USERSET, 0, nullptr, nullptr, nullptr);
+  DefineCustomIntVariable("pgcache.transaction_memory",
+                          "Memory for the sets of one transaction that wait for its commit.",
+                          "A set beyond it is an error.", &transaction_kilobytes, 64 * 1024, 1024, MAX_KILOBYTES,
+                          PGC_USERSET, GUC_UNIT_KB, nullptr, nullptr, nullptr);
 }
 
 uint64_t memory_setting() { return static_cast<uint64_t>(memory_megabytes) * kMegabyte; }
@@ -41,6 +53,10 @@ engine::Milliseconds default_ttl_setting() {
   if (default_ttl_seconds == 0) return 0;
   return std::max<engine::Milliseconds>(static_cast<engine::Milliseconds>(default_ttl_seconds * 1000 + 0.5), 1);
 }
+
+bool serializable_reads_setting() { return serializable_reads; }
+
+uint64_t transaction_memory_setting() { return static_cast<uint64_t>(transaction_kilobytes) * 1024; }
 
 uint64_t max_value_size_setting() {
   return std::min<uint64_t>(static_cast<uint64_t>(max_value_bytes), memory_setting() / 4);

@@ -5,6 +5,7 @@
 #include "pg/clock.hpp"
 #include "pg/lwlocks.hpp"
 #include "pg/preload.hpp"
+#include "pg/transactions.hpp"
 
 extern "C" {
 #include "access/xlog.h"
@@ -90,9 +91,9 @@ void start_shared_memory() {
     statistics_format(shared_state->statistics, static_cast<uint32_t>(MaxBackends), &locks[lock_count()].lock);
     uint64_t secret = 0;
     if (!pg_strong_random(&secret, sizeof secret)) ereport(FATAL, (errmsg("could not generate random numbers")));
-    const std::optional<engine::Version> saved = believable_saved_cache();
-    cache = engine::Cache::format(cache_memory(), pg::lwlock_environment(locks), secret,
-                                  std::max(sequence_floor(), saved.value_or(0)));
+    const std::optional<SavedLife> saved = believable_saved_cache();
+    cache = engine::Cache::format(cache_memory(), pg::lwlock_environment(locks), saved ? saved->secret : secret,
+                                  std::max(sequence_floor(), saved ? saved->sequence : 0));
     shared_state->saved.loadable = saved.has_value();
     if (!IsUnderPostmaster) on_shmem_exit(at_exit, Datum{0});
   }
@@ -110,10 +111,37 @@ void install_shared_cache() {
 
 bool cache_is_shared() { return shared_state != nullptr; }
 
+namespace {
+
+struct Prepared {
+  engine::Transaction* transactions;
+  uint32_t count;
+};
+
+// Of transactions that were prepared before the cache began nobody knows any more what they invalidate.
+Prepared prepared_transactions(Oid database) {
+  const uint32_t most = pg::most_prepared_transactions();
+  Prepared prepared{};
+  prepared.transactions = static_cast<engine::Transaction*>(palloc(sizeof(engine::Transaction) * std::max(most, 1U)));
+  if (engine::holds(engine::Rule::prepared_at_start))
+    prepared.count = std::min(pg::prepared_transactions(database, prepared.transactions, most), most);
+  return prepared;
+}
+
+}  // namespace
+
+std::optional<uint16_t> register_database(Oid database) {
+  const Prepared prepared = prepared_transactions(database);
+  const std::optional<uint16_t> number =
+      cache.register_database(database, pg::first_not_completed(), {prepared.transactions, prepared.count});
+  pfree(prepared.transactions);
+  return number;
+}
+
 void internal::get_ready() {
   if (!cache_is_shared()) pg::raise_not_preloaded();
   pg::require_same_version();
-  const std::optional<uint16_t> number = cache.register_database(MyDatabaseId);
+  const std::optional<uint16_t> number = register_database(MyDatabaseId);
   if (!number)
     ereport(ERROR, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
                     errmsg("the cache serves at most %u databases", engine::kMaxDatabases),
@@ -132,8 +160,15 @@ void require_cache_of_worker() {
 void internal::after_promotion() {
   if (RecoveryInProgress()) return;
   // Several may meet here and do the same. All entries end before the flag does, so whoever finds it down finds none.
-  for (uint16_t number = 0; number < engine::kMaxDatabases; ++number)
-    if (engine::load_relaxed(cache.database(number).oid) != 0) cache.invalidate_database(number);
+  for (uint16_t number = 0; number < engine::kMaxDatabases; ++number) {
+    const Oid database = engine::load_relaxed(cache.database(number).oid);
+    if (database == InvalidOid) continue;
+    const Prepared prepared = prepared_transactions(database);
+    for (uint32_t i = 0; i < prepared.count; ++i)
+      cache.announce(cache.database_slot(number), prepared.transactions[i] | engine::kPrepared);
+    pfree(prepared.transactions);
+    cache.invalidate_database(number, pg::first_not_completed());
+  }
   engine::atomic(shared_state->standby).store(false, std::memory_order_release);
 }
 

@@ -36,6 +36,9 @@ inline void require_cache() {
   if (unlikely(engine::atomic(*internal::standby).load(std::memory_order_acquire))) internal::after_promotion();
 }
 
+// The database's number for keys; a new one begins closed to what was before. None if too many others have one.
+std::optional<uint16_t> register_database(Oid database);
+
 // For the worker, which belongs to no database.
 void require_cache_of_worker();
 

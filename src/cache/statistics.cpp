@@ -1,6 +1,7 @@
 #include "cache/statistics.hpp"
 
 #include "cache/shared_cache.hpp"
+#include "cache/visibility.hpp"
 #include "pg/compat.hpp"
 #include "pg/function.hpp"
 
@@ -19,7 +20,7 @@ namespace {
 Counts nobodys_counts;
 
 void add(Counts& to, const Counts& from) {
-  for (auto what : {&Counts::hits, &Counts::misses, &Counts::sets, &Counts::deletes})
+  for (auto what : kAllCounts)
     engine::store_relaxed(to.*what, engine::load_relaxed(to.*what) + engine::load_relaxed(from.*what));
 }
 
@@ -71,6 +72,16 @@ void statistics_forget(Statistics& statistics, uint16_t database) {
   LWLockRelease(statistics.lock);
 }
 
+void show_own_events(bool there_are) {
+  engine::store_relaxed(shared_statistics().of_backend[pg::backend_number()].own_events, there_are);
+}
+
+bool leader_has_own_events() {
+  const PGPROC* leader = MyProc->lockGroupLeader;
+  return leader != nullptr && leader != MyProc &&
+         engine::load_relaxed(shared_statistics().of_backend[pg::number_of(leader)].own_events);
+}
+
 Counts statistics_sum(Statistics& statistics, uint16_t database) {
   LWLockAcquire(statistics.lock, LW_SHARED);
   const Counts total = sum(statistics, database);
@@ -82,7 +93,7 @@ void statistics_reset(Statistics& statistics, uint16_t database, int64_t evictio
   LWLockAcquire(statistics.lock, LW_EXCLUSIVE);
   const Counts total = sum(statistics, database);
   DatabaseCounts& its = statistics.databases[database];
-  for (auto what : {&Counts::hits, &Counts::misses, &Counts::sets, &Counts::deletes}) its.counts.*what -= total.*what;
+  for (auto what : kAllCounts) its.counts.*what -= total.*what;
   its.evictions_at_reset = evictions;
   its.expirations_at_reset = expirations;
   its.since = GetCurrentTimestamp();
@@ -105,9 +116,9 @@ PGCACHE_FUNCTION(pgcache_statistics) {
     const Counts counts = statistics_sum(statistics, number);
     const DatabaseCounts& its = statistics.databases[number];
     const int64_t reads = counts.hits + counts.misses;
-    bool nulls[12] = {};
+    bool nulls[15] = {};
     nulls[6] = reads == 0;
-    Datum values[12] = {
+    Datum values[15] = {
         CStringGetTextDatum(name),
         Int64GetDatum(engine::load_relaxed(database.items)),
         Int64GetDatum(engine::load_relaxed(database.bytes)),
@@ -119,7 +130,10 @@ PGCACHE_FUNCTION(pgcache_statistics) {
         Int64GetDatum(counts.deletes),
         Int64GetDatum(static_cast<int64_t>(engine::load_relaxed(database.evictions)) - its.evictions_at_reset),
         Int64GetDatum(static_cast<int64_t>(engine::load_relaxed(database.expirations)) - its.expirations_at_reset),
+        Int64GetDatum(counts.refused),
+        Int64GetDatum(counts.dropped),
         TimestampTzGetDatum(its.since),
+        BoolGetDatum(cache_is_exact()),
     };
     tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
   }

@@ -19,11 +19,17 @@ struct Counts {
   int64_t misses;
   int64_t sets;
   int64_t deletes;
+  int64_t refused;  // sets of values that may have been out of date
+  int64_t dropped;  // held sets that were not published
 };
+
+constexpr int64_t Counts::*kAllCounts[] = {&Counts::hits,    &Counts::misses,  &Counts::sets,
+                                           &Counts::deletes, &Counts::refused, &Counts::dropped};
 
 struct alignas(64) BackendCounts {
   Counts counts;
   uint32_t database_plus_one;  // 0: the backend has not used the cache
+  bool own_events;             // its transaction has done what only it sees; for its parallel workers
 };
 static_assert(engine::Shareable<BackendCounts>);
 
@@ -55,6 +61,9 @@ inline void count(int64_t Counts::*what, int64_t by = 1) {
 void statistics_format(Statistics& statistics, uint32_t backends, LWLock* lock);
 void statistics_join(Statistics& statistics, uint16_t database);
 void statistics_forget(Statistics& statistics, uint16_t database);
+// Of this backend's transaction, and of that whose parallel worker this is.
+void show_own_events(bool there_are);
+bool leader_has_own_events();
 Counts statistics_sum(Statistics& statistics, uint16_t database);
 void statistics_reset(Statistics& statistics, uint16_t database, int64_t evictions, int64_t expirations);
 

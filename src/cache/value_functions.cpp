@@ -1,6 +1,7 @@
 // cache_get, cache_set and cache_take in their three kinds.
-#include "cache/entries.hpp"
+#include "cache/reading.hpp"
 #include "cache/settings.hpp"
+#include "cache/storing.hpp"
 
 extern "C" {
 #include "utils/builtins.h"
@@ -21,11 +22,12 @@ engine::WriteMode mode_argument(FunctionCallInfo fcinfo, int number) {
                   errhint("It must be always, if_absent or if_present.")));
 }
 
-// (key, value, ttl, mode, keep_ttl, if_version)
+// (key, value, ttl, mode, keep_ttl, if_version, tags, immediate)
 Datum set(FunctionCallInfo fcinfo, engine::Kind kind) {
   require_cache();
-  const engine::Key key = required_key(fcinfo, 0);
-  engine::WriteRequest request;
+  require_writer();
+  SetRequest request;
+  request.key = required_key(fcinfo, 0);
   request.kind = kind;
   request.value = checked_value(pg::required_varlena(fcinfo, 1, "value"));
   const TimestampTz now = pg::clock_now();
@@ -40,7 +42,9 @@ Datum set(FunctionCallInfo fcinfo, engine::Kind kind) {
     request.expiry = engine::Expiry::keep_or(request.expiry.at);
   }
   if (!PG_ARGISNULL(5)) request.if_version = static_cast<engine::Version>(PG_GETARG_INT64(5));
-  PG_RETURN_BOOL(write_entry(key, request, now));
+  request.tags = tags_argument(fcinfo, 6);
+  request.immediate = !PG_ARGISNULL(7) && PG_GETARG_BOOL(7);
+  PG_RETURN_BOOL(set_entry(request, now));
 }
 
 // (key)
@@ -54,6 +58,7 @@ Datum get(FunctionCallInfo fcinfo, engine::Kinds kinds) {
 // (key); a write, so a NULL key is an error.
 Datum take(FunctionCallInfo fcinfo, engine::Kinds kinds) {
   require_cache();
+  require_writer();
   const EntryValue taken = take_entry(required_key(fcinfo, 0), kinds);
   if (taken.value == nullptr) PG_RETURN_NULL();
   return datum_of(taken);

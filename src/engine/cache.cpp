@@ -8,14 +8,6 @@ namespace {
 
 constexpr uint32_t kBucketsPerScanHold = 16;
 
-// Two at once: the later one counts.
-void raise_to(Version& field, Version version) noexcept {
-  auto shared = atomic(field);
-  Version seen = shared.load(std::memory_order_relaxed);
-  while (seen < version && !shared.compare_exchange_weak(seen, version, std::memory_order_acq_rel)) {
-  }
-}
-
 }  // namespace
 
 Cache Cache::at(Buffer memory, const Environment& environment) noexcept {
@@ -66,14 +58,13 @@ Key Cache::key(uint16_t database, std::string_view bytes) const noexcept {
   return key;
 }
 
-uint32_t Cache::slot_number(uint64_t hash) const noexcept {
+SlotNumber Cache::slot_number(uint64_t hash) const noexcept {
   const HashParts parts{hash};
   return parts.shard(geometry_.shards) * geometry_.slots_per_shard + parts.slot(geometry_.slots_per_shard);
 }
 
-Version Cache::slot_changed(uint32_t slot) const noexcept {
-  const Hold hold(*this, slot / geometry_.slots_per_shard, false);
-  return slots_[slot].changed();
+uint64_t Cache::tag(uint16_t database, std::string_view bytes) const noexcept {
+  return tag_hash(environment_, header_->secret, load_relaxed(databases_[database].oid), bytes);
 }
 
 Version Cache::sequence() const noexcept { return atomic(header_->sequence).load(std::memory_order_acquire); }
@@ -102,7 +93,19 @@ Cache::Found Cache::find(const Key& key) const noexcept {
 
 Cache::Found Cache::find_live(const Key& key, Milliseconds now) const noexcept {
   Found found = find(key);
-  if (found && ended(found.record, now)) found = {};
+  if (found && (ended(found.record, now) || found.record.version() <= slot(key).floor)) found = {};
+  return found;
+}
+
+Cache::Found Cache::find_hashed(uint16_t shard, uint64_t hash_of_key) const noexcept {
+  Found found;
+  found.place = index(shard).find(HashParts{hash_of_key}, [&](uint32_t address) noexcept {
+    const Record record = segments_.record(address);
+    touched(1, kRecordHeaderBytes + record.key_bytes());
+    if (hash(record.database(), record.key()) != hash_of_key) return false;
+    found.record = record;
+    return true;
+  });
   return found;
 }
 
@@ -117,13 +120,28 @@ EntryInfo Cache::miss() const noexcept {
   return entry;
 }
 
-ReadResult Cache::peek(const Key& key, Milliseconds now) const noexcept {
-  const Hold hold(*this, shard_of(key), false);
-  const Found found = find_live(key, now);
-  return found ? ReadResult{Status::ok, info(found.record)} : ReadResult{Status::not_found, miss()};
+void Cache::gather(const Key& key, const Record& record, Evidence* evidence) const noexcept {
+  if (evidence == nullptr) return;
+  evidence->key = state_of(slot(key));
+  TagSlots& tags = evidence->tags;
+  tags.count = 0;
+  if (record.tagged())
+    record.visit_tags([&](uint32_t slot) noexcept {
+      tags.slots[tags.count++] = slot;
+      return true;
+    });
 }
 
-ReadResult Cache::read(const Key& key, Milliseconds now, Kinds kinds, Buffer buffer) const noexcept {
+ReadResult Cache::peek(const Key& key, Milliseconds now, Evidence* evidence) const noexcept {
+  const Hold hold(*this, shard_of(key), false);
+  const Found found = find_live(key, now);
+  if (!found) return {Status::not_found, miss()};
+  gather(key, found.record, evidence);
+  return {Status::ok, info(found.record)};
+}
+
+ReadResult Cache::read(const Key& key, Milliseconds now, Kinds kinds, Buffer buffer,
+                       Evidence* evidence) const noexcept {
   ReadResult result{Status::ok, {}};
   LargeValue large;
   {
@@ -132,6 +150,7 @@ ReadResult Cache::read(const Key& key, Milliseconds now, Kinds kinds, Buffer buf
     if (!found) return {Status::not_found, miss()};
     Record record = found.record;
     result.entry = info(record);
+    gather(key, record, evidence);
     if ((kinds & only(record.kind())) == 0) return {Status::wrong_kind, result.entry};
     record.used();
     if (result.entry.value_bytes > buffer.size()) return {Status::buffer_too_small, result.entry};
@@ -173,7 +192,7 @@ ReadResult Cache::take(const Key& key, Milliseconds now, Kinds kinds, Buffer buf
       std::memcpy(buffer.data(), record.inline_value(), record.inline_bytes());
     }
     erase(shard, found, HashParts{key.hash}, Loss::replaced);
-    slot(key).stamp = next_version();
+    store_release(slot(key).stamp, next_version());
     if (!is_large) return result;
   }
   segments_.copy_out(large, buffer.data());
@@ -190,20 +209,21 @@ Status Cache::touch(const Key& key, Milliseconds now, Expiry expiry) noexcept {
   record.set_expiry(ends);
   record.used();
   note_expiry(segments_.meta(segments_.segment_of(found.place.address())), ends);
-  slot(key).written = next_version();  // a saved copy with the old expiry is out of date
+  store_relaxed(slot(key).written, next_version());  // a saved copy with the old expiry is out of date
   return Status::ok;
 }
 
-Status Cache::remove(const Key& key, Milliseconds now, std::optional<Version> if_version) noexcept {
+Status Cache::remove(const Key& key, Milliseconds now, std::optional<Version> if_version, Transaction done,
+                     Counted* counted) noexcept {
   const uint16_t shard = shard_of(key);
   const Hold hold(*this, shard, true);
   const Found found = find_live(key, now);
   if (if_version && (!found || found.record.version() != *if_version))
     return found ? Status::refused : Status::not_found;
-  // Also where nothing stands: someone may be computing a value to put there.
-  slot(key).stamp = next_version();
+  const Counted it = count(slot(key), done, false);
+  if (counted != nullptr) *counted = it;
   if (!found) return Status::not_found;
-  erase(shard, found, HashParts{key.hash}, Loss::replaced);
+  if (holds(Rule::stamp)) erase(shard, found, HashParts{key.hash}, Loss::replaced);
   return Status::ok;
 }
 
@@ -234,16 +254,6 @@ bool Cache::scan(ScanCursor& cursor, uint16_t database, Milliseconds now, ScanBa
   if (cursor.bucket >= buckets.count()) cursor = {cursor.shard + 1, 0};
   return true;
 }
-
-void Cache::invalidate_database(uint16_t database) noexcept {
-  // In this order: a fill that still saw the old fence has a number under the floor.
-  fence_database(database);
-  raise_to(databases_[database].floor, next_version());
-  // And again: who asks what has changed since a number that was current before the floor stood must hear of it.
-  fence_database(database);
-}
-
-void Cache::fence_database(uint16_t database) noexcept { raise_to(databases_[database].fence, next_version()); }
 
 bool Cache::sweep_database(ScanCursor& cursor, uint16_t database, Milliseconds now, uint64_t& dropped) noexcept {
   if (cursor.shard >= geometry_.shards) return false;
@@ -281,7 +291,8 @@ std::optional<uint16_t> Cache::find_database(uint32_t oid) const noexcept {
   return std::nullopt;
 }
 
-std::optional<uint16_t> Cache::register_database(uint32_t oid) noexcept {
+std::optional<uint16_t> Cache::register_database(uint32_t oid, Transaction done,
+                                                 std::span<const Transaction> prepared) noexcept {
   const Hold hold(*this, geometry_.shards, true);
   std::optional<uint16_t> vacant;
   for (uint16_t number = 0; number < kMaxDatabases; ++number) {
@@ -291,8 +302,9 @@ std::optional<uint16_t> Cache::register_database(uint32_t oid) noexcept {
   if (vacant) {
     Database& database = databases_[*vacant];
     database = Database{};
+    for (const Transaction transaction : prepared) static_cast<void>(join(database.slot, transaction | kPrepared));
     // What an earlier owner of the number left, and the misses of an earlier life, are nothing to this one.
-    database.floor = database.fence = next_version();
+    database.registered = count(database.slot, done, true).number;
     store_relaxed(database.oid, oid);
   }
   return vacant;

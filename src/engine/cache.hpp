@@ -7,6 +7,9 @@
 //    values hold their memory.
 //  - One lock hold touches at most kMaxBytesPerHold bytes and kMaxItemsPerHold items, whatever the sizes of the values
 //    and of the cache.
+//  - What is invalidated is not stored again from a value that was computed before, and is read by nobody whose
+//  snapshot
+//    sees the transaction that invalidated it, if its callers keep to the protocol of versions.hpp.
 //  - No call allocates, throws, waits for anything but a lock, or leaves half an update when it returns. A process
 //    killed inside a call leaves the memory unusable: its owner must format it again, as the postmaster does.
 //
@@ -63,6 +66,23 @@ struct ExpiryStep {
   bool wrapped = false;   // the step ended a round over all memory
 };
 
+// The deletion of keys, or of all that depends on a slot.
+struct Invalidation {
+  SlotNumber slot;
+  Transaction done = 0;                 // no transaction that this is to be exact with was running at this end
+  bool ends_entries = false;            // all that depend on the slot and are older; else those of `keys`
+  std::span<const uint64_t> keys = {};  // hashes of keys whose slot it is, at most kMaxKeysPerInvalidation
+  Transaction leaves = 0;               // the transaction to take out of `pending`, or 0
+  bool was_listed = true;               // what announce said
+  Version gap_from = 0;                 // of a database's slot: entries that are younger end too
+};
+constexpr size_t kMaxKeysPerInvalidation = 8;
+
+struct Counted {
+  Version found;   // the invalidation before
+  Version number;  // this one
+};
+
 struct MemoryStatus {
   uint64_t bytes_total;  // the budget
   uint64_t bytes_free;   // in segments that hold nothing
@@ -84,14 +104,21 @@ class Cache {
 
   [[nodiscard]] Key key(uint16_t database, std::string_view bytes) const noexcept;
 
-  // Copies the value into `buffer`; an empty buffer with peek asks for the entry alone and counts as no use of it.
-  [[nodiscard]] ReadResult read(const Key& key, Milliseconds now, Kinds kinds, Buffer buffer) const noexcept;
-  [[nodiscard]] ReadResult peek(const Key& key, Milliseconds now) const noexcept;
+  // A tag's hash, by which it finds its slot. It depends on the database's oid, not on its number.
+  [[nodiscard]] uint64_t tag(uint16_t database, std::string_view bytes) const noexcept;
+
+  // Copies the value into `buffer`, and what it depends on into `evidence` unless that is null; `peek` asks for the
+  // entry alone and counts as no use of it.
+  [[nodiscard]] ReadResult read(const Key& key, Milliseconds now, Kinds kinds, Buffer buffer,
+                                Evidence* evidence = nullptr) const noexcept;
+  [[nodiscard]] ReadResult peek(const Key& key, Milliseconds now, Evidence* evidence = nullptr) const noexcept;
   [[nodiscard]] WriteResult write(const Key& key, const WriteRequest& request, Milliseconds now) noexcept;
   // Reads and deletes; a refused or failed take deletes nothing.
   [[nodiscard]] ReadResult take(const Key& key, Milliseconds now, Kinds kinds, Buffer buffer) noexcept;
   [[nodiscard]] Status touch(const Key& key, Milliseconds now, Expiry expiry) noexcept;
-  [[nodiscard]] Status remove(const Key& key, Milliseconds now, std::optional<Version> if_version) noexcept;
+  // Counts as an invalidation of the key, also where nothing stands: someone may be computing a value to put there.
+  Status remove(const Key& key, Milliseconds now, std::optional<Version> if_version, Transaction done = 0,
+                Counted* counted = nullptr) noexcept;
   [[nodiscard]] CounterResult increment(const Key& key, int64_t by, Expiry when_created, bool create_missing,
                                         Milliseconds now) noexcept;
 
@@ -99,31 +126,47 @@ class Cache {
   // time is over.
   bool scan(ScanCursor& cursor, uint16_t database, Milliseconds now, ScanBatch& batch) const noexcept;
 
+  // The protocol of versions.hpp. False if the transaction found no place among those that are listed.
+  bool announce(SlotNumber slot, Transaction transaction) noexcept;
+  void withdraw(SlotNumber slot, Transaction transaction, bool was_listed) noexcept;
+  Counted invalidate(const Invalidation& invalidation) noexcept;
+  [[nodiscard]] SlotState slot_state(SlotNumber slot) const noexcept;
+  // Above the `done` of everything that was counted under a number up to the sequence, if that was read before.
+  [[nodiscard]] Transaction latest_done() const noexcept;
+
   // From here on no older entry of the database is read, and no fill whose miss came before is stored.
-  void invalidate_database(uint16_t database) noexcept;
+  void invalidate_database(uint16_t database, Transaction done = 0) noexcept;
   // As above for fills only: entries stay.
-  void fence_database(uint16_t database) noexcept;
+  void fence_database(uint16_t database, Transaction done = 0) noexcept;
+  // Once all that lies in a gap has been swept, it is over, unless it has grown meanwhile.
+  void close_gap(uint16_t database, Version gap_to) noexcept;
   // Drops entries that invalidate_database has ended, a step at a time; counts the ones that were live. False when
   // over.
   bool sweep_database(ScanCursor& cursor, uint16_t database, Milliseconds now, uint64_t& dropped) noexcept;
   // One step of giving expired memory back: looks at some thousand segments, rewrites or frees at most one.
   ExpiryStep expire(ExpiryCursor& cursor, Milliseconds now) noexcept;
 
-  // The database's number for Key, registering it; none if kMaxDatabases others are.
-  [[nodiscard]] std::optional<uint16_t> register_database(uint32_t oid) noexcept;
+  // The database's number for Key, registering it; none if kMaxDatabases others are. A new one begins with the
+  // prepared transactions pending on all of it, and closed to snapshots that end below `done`.
+  [[nodiscard]] std::optional<uint16_t> register_database(uint32_t oid, Transaction done = 0,
+                                                          std::span<const Transaction> prepared = {}) noexcept;
   [[nodiscard]] std::optional<uint16_t> find_database(uint32_t oid) const noexcept;
   // The number may then serve another database. Sweep first.
   void forget_database(uint16_t database) noexcept;
   [[nodiscard]] Database& database(uint16_t number) const noexcept { return databases_[number]; }
 
   [[nodiscard]] Version sequence() const noexcept;
+  // A number that nothing else has.
+  [[nodiscard]] Version next_version() noexcept;
   [[nodiscard]] uint64_t secret() const noexcept;
   [[nodiscard]] const Geometry& geometry() const noexcept { return geometry_; }
   [[nodiscard]] MemoryStatus memory_status() const noexcept;
-  // The slot of the key's hash, of slot_count(); how a saved copy of the cache learns what has changed since.
-  [[nodiscard]] uint32_t slot_number(uint64_t hash) const noexcept;
+  // The slot of a key's or a tag's hash, below slot_count().
+  [[nodiscard]] SlotNumber slot_number(uint64_t hash) const noexcept;
   [[nodiscard]] uint32_t slot_count() const noexcept { return geometry_.shards * geometry_.slots_per_shard; }
-  [[nodiscard]] Version slot_changed(uint32_t slot) const noexcept;
+  [[nodiscard]] SlotNumber database_slot(uint16_t database) const noexcept { return slot_count() + database; }
+  // Since when nothing has happened there; kMaxVersion while something is pending.
+  [[nodiscard]] Version slot_changed(SlotNumber slot) const noexcept;
 
  private:
   struct Header;
@@ -146,16 +189,25 @@ class Cache {
   [[nodiscard]] uint16_t shard_of(const Key& key) const noexcept;
   [[nodiscard]] Index index(uint16_t shard) const noexcept;
   [[nodiscard]] VersionSlot& slot(const Key& key) const noexcept;
+  void gather(const Key& key, const Record& record, Evidence* evidence) const noexcept;
   [[nodiscard]] Found find(const Key& key) const noexcept;
   [[nodiscard]] Found find_live(const Key& key, Milliseconds now) const noexcept;
+  [[nodiscard]] Found find_hashed(uint16_t shard, uint64_t hash) const noexcept;
+  // The slot of its key is not looked at.
   [[nodiscard]] bool ended(const Record& record, Milliseconds now) const noexcept;
+  [[nodiscard]] bool invalidated(const Record& record) const noexcept;
   [[nodiscard]] bool expired(const Record& record, Milliseconds now) const noexcept;
   [[nodiscard]] EntryInfo info(const Record& record) const noexcept;
   [[nodiscard]] EntryInfo miss() const noexcept;
-  [[nodiscard]] bool nobody_since(const Key& key, Version version, Version now) const noexcept;
+  [[nodiscard]] bool nobody_since(const Key& key, const WriteRequest& request, Version now) const noexcept;
+  // Nothing was counted after that number, nor is being counted.
+  [[nodiscard]] static bool uncounted(const VersionSlot& slot, Version since) noexcept;
+  [[nodiscard]] bool uncounted(const Key& key, const KnownStamps& known, std::span<const uint32_t> tags) const noexcept;
 
-  [[nodiscard]] bool may_write(const Key& key, const Found& existing, const WriteRequest& request,
-                               Version version) const noexcept;
+  [[nodiscard]] Status may_write(const Key& key, const Found& existing, const WriteRequest& request,
+                                 Version version) const noexcept;
+  [[nodiscard]] bool keep_tags(const Found& existing, Incoming& incoming) const noexcept;
+  [[nodiscard]] bool carries_over(const Record& record) const noexcept;
   [[nodiscard]] Found find_to_write(const Key& key, Incoming& incoming, Milliseconds now) noexcept;
   [[nodiscard]] QueueName queue_for(const Key& key, const Found& existing, Incoming& incoming) noexcept;
   [[nodiscard]] uint32_t append(uint32_t segment, const Key& key, const WriteRequest& request, const Incoming& incoming,
@@ -183,13 +235,17 @@ class Cache {
   void survived(uint16_t shard, Record record, QueueName from, QueueName to, Pass pass) noexcept;
   [[nodiscard]] uint32_t reclaim_oldest(uint16_t shard, bool force, Milliseconds now) noexcept;
 
+  [[nodiscard]] uint32_t lock_of(SlotNumber slot) const noexcept;
+  [[nodiscard]] VersionSlot& version_slot(SlotNumber slot) const noexcept;
+  Counted count(VersionSlot& slot, Transaction done, bool ends_entries) noexcept;
+  [[nodiscard]] bool join(VersionSlot& slot, Transaction transaction) noexcept;
+
   // These take locks themselves.
   [[nodiscard]] uint32_t obtain_segment(uint16_t near, Milliseconds now) noexcept;
   [[nodiscard]] uint16_t choose_victim(uint16_t near) noexcept;
   [[nodiscard]] Status write_large_part(uint16_t near, Bytes value, Incoming& incoming, Milliseconds now) noexcept;
 
   [[nodiscard]] uint64_t hash(uint16_t database, std::string_view bytes) const noexcept;
-  [[nodiscard]] Version next_version() noexcept;
 
   Header* header_ = nullptr;
   Database* databases_ = nullptr;

@@ -3,14 +3,19 @@
 
 #include "shared.hpp"
 #include "types.hpp"
+#include "versions.hpp"
 
 namespace pgcache::engine {
 
 // Read without a lock; the counters are sums of relaxed additions.
 struct alignas(64) Database {
-  uint32_t oid;   // 0: nobody's. Set under the databases' lock
-  Version floor;  // entries up to it are no more
-  Version fence;  // fills whose miss was up to it are refused
+  VersionSlot slot;    // of all its entries; changes under the databases' lock
+  uint32_t oid;        // 0: nobody's. Set under the databases' lock
+  Version registered;  // the slot's stamp when its owner got the number
+  // Entries with versions above the first and up to the second are no more: they came while a transaction was looking
+  // for the keys that it would delete. 0: there was no such time.
+  Version gap_from;
+  Version gap_to;
   // Apart from what every read looks at.
   alignas(64) int64_t items;
   int64_t bytes;
@@ -18,6 +23,6 @@ struct alignas(64) Database {
   uint64_t expirations;
   uint32_t clearing;  // callers that sweep what they have invalidated, and count it
 };
-static_assert(Shareable<Database> && sizeof(Database) == 128);
+static_assert(Shareable<Database> && sizeof(Database) == 192);
 
 }  // namespace pgcache::engine

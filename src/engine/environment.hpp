@@ -23,4 +23,10 @@ inline uint64_t key_hash(const Environment& environment, uint64_t secret, uint16
   return environment.hash(key.data(), key.size(), secret + database * 0x9e3779b97f4a7c15);
 }
 
+// A tag's, which stays the same while secret and oid do.
+inline uint64_t tag_hash(const Environment& environment, uint64_t secret, uint32_t database_oid,
+                         std::string_view tag) noexcept {
+  return environment.hash(tag.data(), tag.size(), secret + (uint64_t{1} << 32 | database_oid) * 0x9e3779b97f4a7c15);
+}
+
 }  // namespace pgcache::engine

@@ -10,6 +10,7 @@ struct Cache::Header {
   uint64_t memory;
   uint64_t secret;
   alignas(64) Version sequence;
+  alignas(64) Transaction latest_done;
   alignas(64) uint32_t large_segments;  // promised to writers that are still copying
   alignas(64) uint32_t reclaim_hand;
   FreeStack free_stack;
@@ -38,6 +39,8 @@ class Cache::Hold {
 
 // The large part is the record's once the record is in the index; until then it goes back to the free stack with this.
 struct Cache::Incoming {
+  TagSlots kept_tags;
+  std::span<const uint32_t> tags;
   LargeValue large{0, kNone, kNone, 0};
   Bytes inline_part;
   bool is_large = false;
@@ -67,9 +70,23 @@ inline bool Cache::expired(const Record& record, Milliseconds now) const noexcep
   return expiry != 0 && storable(now) >= expiry;
 }
 
+inline bool Cache::invalidated(const Record& record) const noexcept {
+  const Database& database = databases_[record.database()];
+  const Version version = record.version();
+  if (version <= load_acquire(database.slot.floor)) return true;
+  if (version <= load_acquire(database.gap_to) && version > load_relaxed(database.gap_from)) return true;
+  bool over = false;
+  if (record.tagged())
+    record.visit_tags([&](uint32_t slot) noexcept { return !(over = version <= load_acquire(slots_[slot].floor)); });
+  return over;
+}
+
 inline bool Cache::ended(const Record& record, Milliseconds now) const noexcept {
-  return expired(record, now) ||
-         record.version() <= atomic(databases_[record.database()].floor).load(std::memory_order_acquire);
+  return expired(record, now) || invalidated(record);
+}
+
+inline bool Cache::uncounted(const VersionSlot& slot, Version since) noexcept {
+  return load_acquire(slot.counting) == 0 && load_acquire(slot.stamp) <= since;
 }
 
 // Used in the small queue, or in the main one for it.

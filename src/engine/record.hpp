@@ -1,10 +1,13 @@
-// A stored entry: a 17-byte header, the key, the value. Records lie one behind another in a segment's bytes.
+// A stored entry: a 17-byte header, the key, the slots of its tags, the value. Records lie one behind another in a
+// segment's bytes.
 //
-//   byte 0      state: kind (2 bits), frequency (2), large (1), dead (1)
+//   byte 0      state: kind (2 bits), frequency (2), large (1), dead (1), tagged (1)
 //   bytes 1-3   key length minus one (10 bits), inline length (14)
 //   bytes 4-5   database number (10 bits), the high bits of the expiry (6)
 //   bytes 6-11  version
 //   bytes 12-16 the low bits of the expiry: when it ends, in milliseconds since the caller's epoch; 0: never
+//
+// A tag takes four bytes: the number of its slot, and a bit that marks the last.
 //
 // Everything but the frequency changes under the shard's exclusive lock alone. Readers raise the frequency under the
 // shared lock; two that meet may count as one.
@@ -37,7 +40,9 @@ struct LargeValue {
 static_assert(Shareable<LargeValue> && sizeof(LargeValue) == 16);
 
 // A record with a key and a value of these sizes fits one segment.
-constexpr uint32_t kMaxInlineValue = kSegmentBytes - kRecordHeaderBytes - kMaxKeyBytes - sizeof(LargeValue);
+constexpr uint32_t kTagBytes = sizeof(uint32_t);
+constexpr uint32_t kMaxInlineValue =
+    kSegmentBytes - kRecordHeaderBytes - kMaxKeyBytes - kMaxTags * kTagBytes - sizeof(LargeValue);
 static_assert(kMaxInlineValue + sizeof(LargeValue) < (1U << 14) && kMaxKeyBytes <= (1U << 10));
 
 class Record {
@@ -46,17 +51,43 @@ class Record {
 
   explicit Record(std::byte* at) noexcept : at_(at) {}
 
-  static uint32_t size(uint32_t key_bytes, uint32_t inline_bytes, uint32_t address_shift) noexcept {
+  static uint32_t size(uint32_t key_bytes, uint32_t tag_count, uint32_t inline_bytes, uint32_t address_shift) noexcept {
     const uint32_t unit = 1U << address_shift;
-    return (kRecordHeaderBytes + key_bytes + inline_bytes + unit - 1) & ~(unit - 1);
+    return (kRecordHeaderBytes + key_bytes + tag_count * kTagBytes + inline_bytes + unit - 1) & ~(unit - 1);
   }
 
-  void create(const Key& key, Kind kind, bool large, uint32_t inline_bytes) noexcept {
-    set_state(static_cast<uint8_t>(static_cast<uint8_t>(kind) | (large ? kLarge : 0)));
+  void create(const Key& key, Kind kind, bool large, std::span<const uint32_t> tags, uint32_t inline_bytes) noexcept {
+    set_state(static_cast<uint8_t>(static_cast<uint8_t>(kind) | (large ? kLarge : 0) | (tags.empty() ? 0 : kTagged)));
     const uint32_t lengths = static_cast<uint32_t>(key.bytes.size() - 1) | inline_bytes << 10;
     std::memcpy(at_ + 1, &lengths, 3);
     std::memcpy(at_ + 4, &key.database, 2);
     std::memcpy(at_ + kRecordHeaderBytes, key.bytes.data(), key.bytes.size());
+    set_tags(tags);
+  }
+
+  // As many as before.
+  void set_tags(std::span<const uint32_t> tags) noexcept {
+    std::byte* to = tags_at();
+    for (size_t i = 0; i < tags.size(); ++i, to += kTagBytes) {
+      const uint32_t tag = tags[i] | (i + 1 == tags.size() ? kLastTag : 0);
+      std::memcpy(to, &tag, kTagBytes);
+    }
+  }
+
+  [[nodiscard]] bool tagged() const noexcept { return (state() & kTagged) != 0; }
+  [[nodiscard]] uint32_t tag_count() const noexcept {
+    if (!tagged()) return 0;
+    uint32_t count = 1;
+    while ((tag(count - 1) & kLastTag) == 0) ++count;
+    return count;
+  }
+  // Of a tagged record: calls visit(slot) for each tag, until it returns false.
+  template <typename Visit>
+  void visit_tags(Visit visit) const noexcept {
+    for (uint32_t i = 0;; ++i) {
+      const uint32_t it = tag(i);
+      if (!visit(it & ~kLastTag) || (it & kLastTag) != 0) return;
+    }
   }
 
   [[nodiscard]] bool matches(const Key& key) const noexcept {
@@ -83,12 +114,12 @@ class Record {
   [[nodiscard]] uint32_t key_bytes() const noexcept { return (lengths() & 0x3ff) + 1; }
   [[nodiscard]] uint32_t inline_bytes() const noexcept { return lengths() >> 10; }
   [[nodiscard]] uint32_t size(uint32_t address_shift) const noexcept {
-    return size(key_bytes(), inline_bytes(), address_shift);
+    return size(key_bytes(), tag_count(), inline_bytes(), address_shift);
   }
   [[nodiscard]] std::string_view key() const noexcept {
     return {reinterpret_cast<const char*>(at_ + kRecordHeaderBytes), key_bytes()};
   }
-  [[nodiscard]] std::byte* inline_value() const noexcept { return at_ + kRecordHeaderBytes + key_bytes(); }
+  [[nodiscard]] std::byte* inline_value() const noexcept { return tags_at() + tag_count() * size_t{kTagBytes}; }
 
   [[nodiscard]] uint16_t database() const noexcept { return load<uint16_t>(4) & ((1U << kDatabaseBits) - 1); }
   [[nodiscard]] Version version() const noexcept { return load<uint64_t>(6) & kMaxVersion; }
@@ -117,6 +148,15 @@ class Record {
   static constexpr uint8_t kFrequency = 0x0c;
   static constexpr uint8_t kLarge = 0x10;
   static constexpr uint8_t kDead = 0x20;
+  static constexpr uint8_t kTagged = 0x40;
+  static constexpr uint32_t kLastTag = 1U << 31;
+
+  [[nodiscard]] std::byte* tags_at() const noexcept { return at_ + kRecordHeaderBytes + key_bytes(); }
+  [[nodiscard]] uint32_t tag(uint32_t number) const noexcept {
+    uint32_t tag;
+    std::memcpy(&tag, tags_at() + number * size_t{kTagBytes}, kTagBytes);
+    return tag;
+  }
 
   [[nodiscard]] uint8_t state() const noexcept { return load_relaxed(*reinterpret_cast<uint8_t*>(at_)); }
   void set_state(uint8_t state) noexcept { store_relaxed(*reinterpret_cast<uint8_t*>(at_), state); }

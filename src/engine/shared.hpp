@@ -22,6 +22,16 @@ template <typename T>
 }
 
 template <typename T>
+[[nodiscard]] inline T load_acquire(const T& field) noexcept {
+  return std::atomic_ref<T>(const_cast<T&>(field)).load(std::memory_order_acquire);
+}
+
+template <typename T>
+inline void store_release(T& field, std::type_identity_t<T> value) noexcept {
+  std::atomic_ref<T>(field).store(value, std::memory_order_release);
+}
+
+template <typename T>
 inline void store_relaxed(T& field, std::type_identity_t<T> value) noexcept {
   std::atomic_ref<T>(field).store(value, std::memory_order_relaxed);
 }

@@ -18,7 +18,11 @@ using Milliseconds = int64_t;
 // Numbers every change of the cache, over all keys; an entry's version is the number of the write that made it.
 using Version = uint64_t;
 
+// A transaction's id, wide enough never to wrap around.
+using Transaction = uint64_t;
+
 constexpr size_t kMaxKeyBytes = 1024;
+constexpr uint32_t kMaxTags = 64;
 constexpr uint32_t kMaxDatabases = 1024;
 constexpr Milliseconds kMaxTtl = Milliseconds{10'000} * 24 * 3600 * 1000;
 
@@ -33,6 +37,7 @@ enum class Status : uint8_t {
   ok,
   not_found,
   refused,           // mode or if_version said no
+  outdated,          // what the value depends on was invalidated in between
   wrong_kind,        // the entry is of a kind that the caller does not take
   buffer_too_small,  // nothing was read; the entry's size says what it takes
   out_of_range,      // the counter would overflow; it keeps its value
@@ -60,6 +65,21 @@ struct Expiry {
   static constexpr Expiry keep_or(Milliseconds at) noexcept { return {Rule::keep, at}; }
 };
 
+// The slots of an entry's tags.
+struct TagSlots {
+  uint32_t count = 0;
+  uint32_t slots[kMaxTags];
+
+  [[nodiscard]] std::span<const uint32_t> span() const noexcept { return {slots, count}; }
+};
+
+// Of the slots that a value depends on, the last invalidations that it knows of.
+struct KnownStamps {
+  Version key = 0;
+  Version database = 0;
+  Version tags[kMaxTags];
+};
+
 struct WriteRequest {
   Kind kind = Kind::bytes;
   Bytes value;
@@ -67,6 +87,12 @@ struct WriteRequest {
   WriteMode mode = WriteMode::always;
   // The version of the entry that may be replaced, or of the miss after which nobody may have written the key.
   std::optional<Version> if_version;
+  std::span<const uint32_t> tags = {};  // slots, none twice
+  bool keep_tags = false;               // an entry that is there keeps its own
+  // Outdated if one of the slots was invalidated later; nullptr: whatever was invalidated.
+  const KnownStamps* known = nullptr;
+  // Refused if the key was written later.
+  std::optional<Version> unwritten_since = std::nullopt;
   // It was in the cache before and comes back: no change that somebody's if_version must notice.
   bool restored = false;
 };

@@ -13,17 +13,52 @@ uint32_t ttl_class(Milliseconds expiry, Milliseconds now) noexcept {
 
 }  // namespace
 
-bool Cache::nobody_since(const Key& key, Version version, Version now) const noexcept {
-  return version < now && slot(key).changed() <= version &&
-         atomic(databases_[key.database].fence).load(std::memory_order_acquire) <= version;
+bool Cache::uncounted(const Key& key, const KnownStamps& known, std::span<const uint32_t> tags) const noexcept {
+  if (!uncounted(slot(key), known.key) || !uncounted(databases_[key.database].slot, known.database)) return false;
+  for (size_t i = 0; i < tags.size(); ++i)
+    if (!uncounted(slots_[tags[i]], known.tags[i])) return false;
+  return true;
 }
 
-bool Cache::may_write(const Key& key, const Found& existing, const WriteRequest& request,
-                      Version version) const noexcept {
-  if (request.mode == WriteMode::if_absent && existing) return false;
-  if (request.mode == WriteMode::if_present && !existing) return false;
-  if (!request.if_version) return true;
-  return existing ? existing.record.version() == *request.if_version : nobody_since(key, *request.if_version, version);
+bool Cache::nobody_since(const Key& key, const WriteRequest& request, Version now) const noexcept {
+  const Version version = *request.if_version;
+  if (version >= now || slot(key).changed() > version || !uncounted(databases_[key.database].slot, version))
+    return false;
+  return std::all_of(request.tags.begin(), request.tags.end(),
+                     [&](uint32_t tag) noexcept { return uncounted(slots_[tag], version); });
+}
+
+Status Cache::may_write(const Key& key, const Found& existing, const WriteRequest& request,
+                        Version version) const noexcept {
+  if (request.mode == WriteMode::if_absent && existing) return Status::refused;
+  if (request.mode == WriteMode::if_present && !existing) return Status::refused;
+  if (request.unwritten_since && slot(key).written > *request.unwritten_since) return Status::refused;
+  if (request.if_version) {
+    if (existing && existing.record.version() != *request.if_version) return Status::refused;
+    if (!existing && !nobody_since(key, request, version)) return Status::outdated;
+  }
+  if (request.known != nullptr && !uncounted(key, *request.known, request.tags)) return Status::outdated;
+  return Status::ok;
+}
+
+// What stays with an entry's new value must be valid under its new number too.
+bool Cache::keep_tags(const Found& existing, Incoming& incoming) const noexcept {
+  incoming.kept_tags.count = 0;
+  if (existing.record.tagged())
+    existing.record.visit_tags([&](uint32_t slot) noexcept {
+      incoming.kept_tags.slots[incoming.kept_tags.count++] = slot;
+      return true;
+    });
+  incoming.tags = incoming.kept_tags.span();
+  return carries_over(existing.record);
+}
+
+bool Cache::carries_over(const Record& record) const noexcept {
+  if (load_acquire(databases_[record.database()].slot.counting) != 0) return false;
+  bool settled = true;
+  if (record.tagged())
+    record.visit_tags([&](uint32_t slot) noexcept { return settled = load_acquire(slots_[slot].counting) == 0; });
+  return settled && !invalidated(record);
 }
 
 Milliseconds Cache::resolve(const Expiry& expiry, const Found& existing) const noexcept {
@@ -34,6 +69,7 @@ Milliseconds Cache::resolve(const Expiry& expiry, const Found& existing) const n
 
 void Cache::store(Record record, const WriteRequest& request, const Incoming& incoming, Milliseconds expiry,
                   Version version) noexcept {
+  record.set_tags(incoming.tags);
   std::byte* to = record.inline_value();
   if (incoming.is_large) {
     std::memcpy(to, &incoming.large, sizeof incoming.large);
@@ -158,7 +194,7 @@ Cache::Found Cache::find_to_write(const Key& key, Incoming& incoming, Millisecon
   if (!existing) return existing;
   const SegmentMeta& meta = segments_.meta(segments_.segment_of(existing.place.address()));
   __builtin_prefetch(&meta, 1);
-  if (!ended(existing.record, now)) return existing;
+  if (!ended(existing.record, now) && existing.record.version() > slot(key).floor) return existing;
   const bool in_time = !expired(existing.record, now);
   incoming.returns = !in_time && worth_keeping(meta, existing.record);
   erase(shard_of(key), existing, HashParts{key.hash}, in_time ? Loss::invalidated : Loss::expired);
@@ -177,7 +213,7 @@ uint32_t Cache::append(uint32_t segment, const Key& key, const WriteRequest& req
   SegmentMeta& meta = segments_.meta(segment);
   const uint32_t address = segments_.address(segment, meta.used);
   Record record = segments_.record(address);
-  record.create(key, request.kind, incoming.is_large, incoming.inline_bytes());
+  record.create(key, request.kind, incoming.is_large, incoming.tags, incoming.inline_bytes());
   store(record, request, incoming, expiry, version);
   const uint32_t bytes = record.size(geometry_.address_shift);
   meta.used += bytes;
@@ -208,27 +244,31 @@ WriteResult Cache::place(const Key& key, const WriteRequest& request, Incoming& 
                          uint32_t& spare, bool& needs_segment) noexcept {
   needs_segment = false;
   Found existing = find_to_write(key, incoming, now);
-  // Numbered before the database's fence is looked at: an invalidation that the look misses ends this entry.
+  // Numbered before the slots are looked at: an invalidation that the look misses ends this entry.
   const Version version = next_version();
-  if (!may_write(key, existing, request, version)) return {Status::refused, 0};
+  if (const Status status = may_write(key, existing, request, version); status != Status::ok) return {status, 0};
+  incoming.tags = request.tags;
+  if (existing && request.keep_tags && !keep_tags(existing, incoming)) return {Status::outdated, 0};
   const Milliseconds expiry = resolve(request.expiry, existing);
 
   const bool same_size = existing && !existing.record.large() && !incoming.is_large &&
-                         existing.record.inline_bytes() == incoming.inline_bytes();
+                         existing.record.inline_bytes() == incoming.inline_bytes() &&
+                         existing.record.tag_count() == incoming.tags.size();
   if (same_size) {
     existing.record.used();
     store(existing.record, request, incoming, expiry, version);
     note_expiry(segments_.meta(segments_.segment_of(existing.place.address())), expiry);
   } else {
     const uint32_t bytes =
-        Record::size(static_cast<uint32_t>(key.bytes.size()), incoming.inline_bytes(), geometry_.address_shift);
+        Record::size(static_cast<uint32_t>(key.bytes.size()), static_cast<uint32_t>(incoming.tags.size()),
+                     incoming.inline_bytes(), geometry_.address_shift);
     const uint32_t segment =
         room_for(shard_of(key), queue_for(key, existing, incoming), ttl_class(expiry, storable(now)), bytes, spare);
     needs_segment = segment == kNone;
     if (needs_segment) return {Status::busy, 0};
     point_to(key, existing, append(segment, key, request, incoming, expiry, version));
   }
-  if (!request.restored) slot(key).written = version;
+  if (!request.restored) store_relaxed(slot(key).written, version);
   return {Status::ok, version};
 }
 
@@ -305,12 +345,11 @@ CounterResult Cache::increment(const Key& key, int64_t by, Expiry when_created, 
                                Milliseconds now) noexcept {
   const uint16_t shard = shard_of(key);
   CounterResult result{Status::ok};
-  WriteRequest request{.kind = Kind::counter,
-                       .value = std::as_bytes(std::span(&by, 1)),
-                       .expiry = when_created,
-                       .mode = WriteMode::if_absent,
-                       .if_version = std::nullopt,
-                       .restored = false};
+  WriteRequest request;
+  request.kind = Kind::counter;
+  request.value = std::as_bytes(std::span(&by, 1));
+  request.expiry = when_created;
+  request.mode = WriteMode::if_absent;
   Incoming incoming;
   incoming.inline_part = request.value;
   uint32_t spare = kNone;
@@ -318,6 +357,8 @@ CounterResult Cache::increment(const Key& key, int64_t by, Expiry when_created, 
     needs_segment = false;
     {
       const Hold hold(*this, shard, true);
+      // Numbered before the slots are looked at, as in `place`.
+      const Version version = next_version();
       if (const Found found = find_live(key, now)) {
         Record record = found.record;
         result.kind = record.kind();
@@ -326,6 +367,10 @@ CounterResult Cache::increment(const Key& key, int64_t by, Expiry when_created, 
           break;
         }
         std::memcpy(&result.value, record.inline_value(), sizeof result.value);
+        if (!carries_over(record)) {
+          result.status = Status::busy;
+          break;
+        }
         int64_t sum;
         if (__builtin_add_overflow(result.value, by, &sum)) {
           result.status = Status::out_of_range;
@@ -334,7 +379,7 @@ CounterResult Cache::increment(const Key& key, int64_t by, Expiry when_created, 
         result.value = sum;
         std::memcpy(record.inline_value(), &sum, sizeof sum);
         record.used();
-        const Version version = slot(key).written = next_version();
+        store_relaxed(slot(key).written, version);
         record.set_version(version);
         result.status = Status::ok;
         break;

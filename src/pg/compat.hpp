@@ -4,6 +4,8 @@
 #include "pg/postgres.hpp"
 
 extern "C" {
+#include "access/transam.h"
+#include "executor/executor.h"
 #include "funcapi.h"
 #include "storage/proc.h"
 #include "utils/guc.h"
@@ -27,6 +29,32 @@ inline uint32_t backend_number() {
   return static_cast<uint32_t>(MyProc->pgprocno);
 #endif
 }
+
+inline uint32_t number_of(const PGPROC* backend) {
+#if PG_VERSION_NUM >= 170000
+  return static_cast<uint32_t>(GetNumberFromPGProc(backend));
+#else
+  return static_cast<uint32_t>(backend->pgprocno);
+#endif
+}
+
+// What PostgreSQL shares about transaction ids.
+inline auto* shared_transaction_ids() {
+#if PG_VERSION_NUM >= 170000
+  return TransamVariables;
+#else
+  return ShmemVariableCache;
+#endif
+}
+
+// An ExecutorRun_hook: its arguments, and what hands them on.
+#if PG_VERSION_NUM >= 180000
+#define PGCACHE_EXECUTOR_RUN_PARAMETERS QueryDesc *query, ScanDirection direction, uint64 count
+#define PGCACHE_EXECUTOR_RUN_ARGUMENTS query, direction, count
+#else
+#define PGCACHE_EXECUTOR_RUN_PARAMETERS QueryDesc *query, ScanDirection direction, uint64 count, bool execute_once
+#define PGCACHE_EXECUTOR_RUN_ARGUMENTS query, direction, count, execute_once
+#endif
 
 // +1 or -1 for an infinite interval, which PostgreSQL 17 introduced; else 0.
 inline int infinity_of([[maybe_unused]] const Interval* interval) {

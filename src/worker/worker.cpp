@@ -30,18 +30,29 @@ void say_goodbye(int, Datum) {
   engine::store_relaxed(saved_cache_state().loading, false);
 }
 
-// Database floors seen so far: entries below a floor that nobody swept (a cancelled cache_clear, a promotion) are
-// dropped here.
-engine::Version swept_floor[engine::kMaxDatabases];
+// What was swept so far: entries that nobody has swept who ended them (a commit, a cancelled cache_clear, a promotion)
+// are dropped here.
+struct Swept {
+  engine::Version floor;
+  engine::Version gap_to;
+} swept[engine::kMaxDatabases];
+
+bool sweep(uint16_t number) {
+  uint64_t dropped = 0;
+  for (engine::ScanCursor cursor; cache.sweep_database(cursor, number, pg::now_for_reading(), dropped);)
+    if (ShutdownRequestPending) return false;
+  return true;
+}
 
 void sweep_invalidated() {
   for (uint16_t number = 0; number < engine::kMaxDatabases; ++number) {
-    const engine::Version floor = engine::load_relaxed(cache.database(number).floor);
-    if (floor == swept_floor[number] || engine::load_relaxed(cache.database(number).clearing) != 0) continue;
-    uint64_t dropped = 0;
-    for (engine::ScanCursor cursor; cache.sweep_database(cursor, number, pg::now_for_reading(), dropped);)
-      if (ShutdownRequestPending) return;
-    swept_floor[number] = floor;
+    const engine::Database& database = cache.database(number);
+    const Swept now{engine::load_relaxed(database.slot.floor), engine::load_acquire(database.gap_to)};
+    if (now.floor == swept[number].floor && now.gap_to == swept[number].gap_to) continue;
+    if (engine::load_relaxed(database.clearing) != 0) continue;
+    if (!sweep(number)) return;
+    if (now.gap_to != 0) cache.close_gap(number, now.gap_to);
+    swept[number] = {now.floor, engine::load_acquire(database.gap_to)};
   }
 }
 

@@ -252,7 +252,8 @@ class Program {
       require(result.status == Status::too_large, "a value over the limit is too large");
       return;
     }
-    require(result.status == Status::ok || result.status == Status::refused, "a write ends in ok or refused");
+    require(result.status == Status::ok || result.status == Status::refused || result.status == Status::outdated,
+            "a write ends in ok, refused or outdated");
     appended_ += request.value.size() + kMaxKeyBytes;
     const bool evicted = evictions() != evictions_before;
     require(!evicted || appended_ > kPlenty || items_before >= kAlwaysIndexed, "an eviction has a reason");

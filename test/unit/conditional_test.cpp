@@ -76,7 +76,7 @@ TEST(Conditional, TheVersionOfAnEntryAfterItWasDeletedAndWrittenAgain) {
   Engine engine;
   const Version version = engine.write("key", "value").version;
   EXPECT_EQ(engine.remove("key"), Status::ok);
-  EXPECT_EQ(engine.set("key", "late", if_version(version)), Status::refused);
+  EXPECT_EQ(engine.set("key", "late", if_version(version)), Status::outdated);
   EXPECT_EQ(engine.set("key", "value"), Status::ok);
   EXPECT_EQ(engine.set("key", "late", if_version(version)), Status::refused);
   EXPECT_EQ(engine.get("key"), "value");
@@ -131,17 +131,17 @@ TEST(Conditional, AFillIsRefusedAfterAWriteAndADelete) {
   Version miss = engine.version("key");
   EXPECT_EQ(engine.set("key", "newer"), Status::ok);
   EXPECT_EQ(engine.remove("key"), Status::ok);
-  EXPECT_EQ(engine.set("key", "fill", if_version(miss)), Status::refused);
+  EXPECT_EQ(engine.set("key", "fill", if_version(miss)), Status::outdated);
 
   miss = engine.version("key");
   EXPECT_EQ(engine.set("key", "newer"), Status::ok);
   EXPECT_EQ(engine.take("key", value).status, Status::ok);
-  EXPECT_EQ(engine.set("key", "fill", if_version(miss)), Status::refused);
+  EXPECT_EQ(engine.set("key", "fill", if_version(miss)), Status::outdated);
 
   miss = engine.version("key");
   EXPECT_EQ(engine.increment("key").status, Status::ok);
   EXPECT_EQ(engine.remove("key"), Status::ok);
-  EXPECT_EQ(engine.set("key", "fill", if_version(miss)), Status::refused);
+  EXPECT_EQ(engine.set("key", "fill", if_version(miss)), Status::outdated);
   EXPECT_FALSE(engine.has("key"));
 }
 
@@ -149,7 +149,7 @@ TEST(Conditional, AFillIsRefusedAfterADeleteOfNothing) {
   Engine engine;
   const Version miss = engine.version("key");
   EXPECT_EQ(engine.remove("key"), Status::not_found);
-  EXPECT_EQ(engine.set("key", "fill", if_version(miss)), Status::refused);
+  EXPECT_EQ(engine.set("key", "fill", if_version(miss)), Status::outdated);
   EXPECT_EQ(engine.set("key", "fill", if_version(engine.version("key"))), Status::ok);
 }
 
@@ -158,11 +158,11 @@ TEST(Conditional, AFillIsRefusedAfterAnEntryThatCameAndEnded) {
   const Version miss = engine.version("key");
   EXPECT_EQ(engine.set("key", "short", {.expiry = Expiry::when(kStart + 1)}), Status::ok);
   engine.now = kStart + 1;
-  EXPECT_EQ(engine.set("key", "fill", if_version(miss)), Status::refused);
+  EXPECT_EQ(engine.set("key", "fill", if_version(miss)), Status::outdated);
   engine.now = kStart + 1'000'000;
   engine.expire_all();
   EXPECT_EQ(engine.counts().items, 0);
-  EXPECT_EQ(engine.set("key", "fill", if_version(miss)), Status::refused);
+  EXPECT_EQ(engine.set("key", "fill", if_version(miss)), Status::outdated);
 }
 
 TEST(Conditional, AFillIsRefusedAfterAnEntryThatCameAndWasEvicted) {
@@ -173,7 +173,7 @@ TEST(Conditional, AFillIsRefusedAfterAnEntryThatCameAndWasEvicted) {
     ASSERT_LT(i, 100'000);
     ASSERT_EQ(engine.set(numbered("other", i), pattern(1000)), Status::ok);
   }
-  EXPECT_EQ(engine.set("key", "fill", if_version(miss)), Status::refused);
+  EXPECT_EQ(engine.set("key", "fill", if_version(miss)), Status::outdated);
 }
 
 TEST(Conditional, AFillIsStoredWhereOnlyOtherKeysChanged) {
@@ -194,7 +194,7 @@ TEST(Conditional, KeysOfOneSlotRefuseAtMostTooMuch) {
   const Version miss = engine.version("key");
   EXPECT_EQ(engine.set("other", "value"), Status::ok);
   EXPECT_EQ(engine.remove("other"), Status::ok);
-  EXPECT_EQ(engine.set("key", "fill", if_version(miss)), Status::refused);
+  EXPECT_EQ(engine.set("key", "fill", if_version(miss)), Status::outdated);
   EXPECT_EQ(engine.set("key", "fill", if_version(engine.version("key"))), Status::ok);
 }
 
@@ -202,7 +202,7 @@ TEST(Conditional, AFillIsRefusedAfterTheDatabaseWasInvalidated) {
   Engine engine;
   const Version miss = engine.version("key");
   engine.cache.invalidate_database(engine.database);
-  EXPECT_EQ(engine.set("key", "fill", if_version(miss)), Status::refused);
+  EXPECT_EQ(engine.set("key", "fill", if_version(miss)), Status::outdated);
   EXPECT_EQ(engine.set("key", "fill", if_version(engine.version("key"))), Status::ok);
   EXPECT_EQ(engine.get("key"), "fill");
 }
@@ -213,7 +213,7 @@ TEST(Conditional, AFillIsRefusedAfterTheDatabaseWasFenced) {
   const Version entry = engine.version("stays");
   const Version miss = engine.version("key");
   engine.cache.fence_database(engine.database);
-  EXPECT_EQ(engine.set("key", "fill", if_version(miss)), Status::refused);
+  EXPECT_EQ(engine.set("key", "fill", if_version(miss)), Status::outdated);
   EXPECT_EQ(engine.get("stays"), "value");
   EXPECT_EQ(engine.version("stays"), entry);
   EXPECT_EQ(engine.set("stays", "other", if_version(entry)), Status::ok);
@@ -233,7 +233,7 @@ TEST(Conditional, AVersionFromTheFutureIsRefused) {
   Engine engine;
   const Version miss = engine.version("key");
   for (const Version version : {miss + 1, miss + 1000, Version{1} << 47, Version{1} << 48, UINT64_MAX}) {
-    EXPECT_EQ(engine.set("key", "fill", if_version(version)), Status::refused) << version;
+    EXPECT_EQ(engine.set("key", "fill", if_version(version)), Status::outdated) << version;
     EXPECT_FALSE(engine.has("key"));
   }
   EXPECT_EQ(engine.set("key", "value"), Status::ok);
@@ -245,7 +245,7 @@ TEST(Conditional, AVersionFromAnEarlierLifeIsRefused) {
   Engine engine(kMinMemory, spreading_hash, kFloor);
   EXPECT_GT(engine.version("key"), kFloor);
   for (const Version version : {Version{0}, Version{1}, kFloor - 1, kFloor}) {
-    EXPECT_EQ(engine.set("key", "fill", if_version(version)), Status::refused) << version;
+    EXPECT_EQ(engine.set("key", "fill", if_version(version)), Status::outdated) << version;
     EXPECT_FALSE(engine.has("key"));
   }
   EXPECT_GT(engine.write("key", "value").version, kFloor);
@@ -299,7 +299,7 @@ TEST(Conditional, LargeFillsAreRefusedTheSame) {
   EXPECT_EQ(engine.set("key", "newer"), Status::ok);
   EXPECT_EQ(engine.remove("key"), Status::ok);
   const uint64_t free_before = engine.cache.memory_status().bytes_free;
-  EXPECT_EQ(engine.set("key", large, if_version(miss)), Status::refused);
+  EXPECT_EQ(engine.set("key", large, if_version(miss)), Status::outdated);
   EXPECT_EQ(engine.cache.memory_status().bytes_free, free_before);
   EXPECT_EQ(engine.set("key", large, if_version(engine.version("key"))), Status::ok);
   EXPECT_EQ(engine.get("key"), large);

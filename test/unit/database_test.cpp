@@ -170,7 +170,7 @@ TEST_F(Databases, AForgottenNumberStartsAgain) {
   EXPECT_EQ(fresh.items, 0);
   EXPECT_EQ(fresh.evictions, 0U);
   EXPECT_EQ(fresh.expirations, 0U);
-  EXPECT_EQ(engine.set("other", "fill", {.if_version = miss}), Status::refused) << "that miss was another database's";
+  EXPECT_EQ(engine.set("other", "fill", {.if_version = miss}), Status::outdated) << "that miss was another database's";
   EXPECT_EQ(engine.set("key", "new"), Status::ok);
   EXPECT_EQ(engine.get("key"), "new");
 }

@@ -66,9 +66,9 @@ TEST(Geometry, BudgetsAreClamped) {
 
 TEST(Geometry, RecordsOfCoarseAddressesFitTheirSegment) {
   for (uint32_t shift = 0; shift <= 8; ++shift) {
-    EXPECT_LE(Record::size(kMaxKeyBytes, kMaxInlineValue + sizeof(LargeValue), shift), kSegmentBytes);
+    EXPECT_LE(Record::size(kMaxKeyBytes, 0, kMaxInlineValue + sizeof(LargeValue), shift), kSegmentBytes);
     for (uint32_t value = 0; value < 600; ++value) {
-      const uint32_t size = Record::size(16, value, shift);
+      const uint32_t size = Record::size(16, 0, value, shift);
       EXPECT_GE(size, kRecordHeaderBytes + 16 + value);
       EXPECT_LT(size, kRecordHeaderBytes + 16 + value + (1U << shift));
       EXPECT_EQ(size % (1U << shift), 0U);

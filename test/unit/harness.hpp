@@ -20,8 +20,8 @@
 namespace pgcache::engine {
 
 inline std::ostream& operator<<(std::ostream& out, Status status) {
-  static constexpr const char* kNames[] = {"ok",           "not_found", "refused", "wrong_kind", "buffer_too_small",
-                                           "out_of_range", "too_large", "busy"};
+  static constexpr const char* kNames[] = {
+      "ok", "not_found", "refused", "outdated", "wrong_kind", "buffer_too_small", "out_of_range", "too_large", "busy"};
   return out << kNames[static_cast<size_t>(status)];
 }
 

@@ -1,0 +1,173 @@
+#include "cache/reading.hpp"
+
+#include "cache/misses.hpp"
+#include "cache/own_events.hpp"
+#include "cache/settings.hpp"
+#include "cache/visibility.hpp"
+
+extern "C" {
+#include "access/parallel.h"
+#include "access/xact.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+#include "utils/memutils.h"
+#include "utils/numeric.h"
+}
+
+namespace pgcache {
+
+namespace {
+
+// What the next value is expected to need, so that one copy is enough: the size of the last one.
+size_t expected_bytes = 256;
+constexpr size_t kMostExpected = 64 * 1024;
+
+engine::Buffer room_in(struct varlena* value, size_t bytes) {
+  return {reinterpret_cast<std::byte*>(VARDATA(value)), bytes};
+}
+
+struct varlena* allocate(size_t bytes) {
+  return static_cast<struct varlena*>(palloc(VARHDRSZ + bytes));
+}
+
+// Reads into memory that is large enough; `accept` has the last word about an entry that is there. Nothing is counted.
+template <typename Read, typename Accept>
+EntryValue copy_entry(engine::Kinds kinds, Read read, Accept accept) {
+  size_t room = expected_bytes;
+  struct varlena* value = allocate(room);
+  for (;;) {
+    const engine::ReadResult result = read(room_in(value, room));
+    if (result.status == engine::Status::ok && accept(result.entry)) {
+      SET_VARSIZE(value, VARHDRSZ + result.entry.value_bytes);
+      expected_bytes = std::clamp<size_t>(std::bit_ceil(result.entry.value_bytes), 64, kMostExpected);
+      return {value, result.entry};
+    }
+    pfree(value);
+    if (result.status == engine::Status::wrong_kind && accept(result.entry)) raise_wrong_kind(result.entry.kind, kinds);
+    if (result.status != engine::Status::buffer_too_small) {
+      engine::EntryInfo miss;
+      miss.version = result.status == engine::Status::not_found ? result.entry.version : cache.sequence();
+      return {nullptr, miss};
+    }
+    room = result.entry.value_bytes;
+    value = allocate(room);
+  }
+}
+
+// Where what others have stored is closed to this transaction altogether.
+bool shared_is_closed() {
+  if (unlikely(IsolationIsSerializable()) && !XactReadOnly && !serializable_reads_setting()) return true;
+  return unlikely(IsParallelWorker()) && leader_has_own_events();
+}
+
+bool may_see(const engine::Key& key, engine::Version version, const engine::Evidence& evidence) {
+  if (have_own_events() && own_invalidation_ends(key, evidence.tags.span())) return false;
+  return may_take(key, version, evidence);
+}
+
+engine::EntryInfo info_of(const HeldSet& held) {
+  engine::EntryInfo info;
+  info.kind = held.kind;
+  info.value_bytes = held.value_bytes;
+  info.size_bytes = held.bytes();
+  info.version = held.version;
+  info.expires_at = held.expires_at;
+  return info;
+}
+
+bool is_over(const HeldSet& held, TimestampTz now) {
+  return held.expires_at != 0 && held.expires_at <= pg::for_reading(now);
+}
+
+engine::EntryInfo missed(const engine::Key& key, engine::Version sequence, bool reads) {
+  engine::EntryInfo miss;
+  miss.version = number_of_miss(sequence);
+  // Who asks only whether there is an entry may have computed its value before.
+  if (!IsParallelWorker()) remember_miss(key, miss.version, !reads);
+  return miss;
+}
+
+// What this transaction has held or deleted itself: a miss is nothing that a later set would follow.
+EntryValue read_own(const Own& own, engine::Kinds kinds, TimestampTz now) {
+  if (own.state != OwnState::held || is_over(*own.held, now)) {
+    engine::EntryInfo miss;
+    miss.version = cache.sequence();
+    return {nullptr, miss};
+  }
+  if ((kinds & engine::only(own.held->kind)) == 0) raise_wrong_kind(own.held->kind, kinds);
+  const engine::Bytes bytes = own.held->value();
+  struct varlena* value = allocate(bytes.size());
+  SET_VARSIZE(value, VARHDRSZ + bytes.size());
+  memcpy(VARDATA(value), bytes.data(), bytes.size());
+  return {value, info_of(*own.held)};
+}
+
+}  // namespace
+
+EntryValue read_entry(const engine::Key& key, engine::Kinds kinds, TimestampTz now) {
+  EntryValue read{};
+  const Own own = own_state_of(key);
+  if (unlikely(own.state != OwnState::untouched)) {
+    read = read_own(own, kinds, now);
+  } else {
+    if (unlikely(shared_is_closed())) {
+      read.entry.version = cache.sequence();
+    } else {
+      engine::Evidence evidence;
+      read = copy_entry(
+          kinds, [&](engine::Buffer buffer) { return cache.read(key, pg::for_reading(now), kinds, buffer, &evidence); },
+          [&](const engine::EntryInfo& entry) { return may_see(key, entry.version, evidence); });
+    }
+    if (read.value == nullptr) read.entry = missed(key, read.entry.version, true);
+  }
+  count(read.value != nullptr ? &Counts::hits : &Counts::misses);
+  return read;
+}
+
+std::optional<engine::EntryInfo> find_entry(const engine::Key& key, TimestampTz now) {
+  if (have_own_events()) {
+    const Own own = own_state(key);
+    if (own.state == OwnState::held && !is_over(*own.held, now)) return info_of(*own.held);
+    if (own.state != OwnState::untouched) return std::nullopt;
+  }
+  engine::Version sequence = 0;
+  if (!shared_is_closed()) {
+    engine::Evidence evidence;
+    const engine::ReadResult found = cache.peek(key, pg::for_reading(now), &evidence);
+    if (found.status == engine::Status::ok && may_see(key, found.entry.version, evidence)) return found.entry;
+    if (found.status != engine::Status::ok) sequence = found.entry.version;
+  }
+  missed(key, sequence != 0 ? sequence : cache.sequence(), false);
+  return std::nullopt;
+}
+
+EntryValue read_shared_entry(const engine::Key& key, engine::Kinds kinds, TimestampTz now) {
+  return copy_entry(
+      kinds, [&](engine::Buffer buffer) { return cache.read(key, pg::for_reading(now), kinds, buffer); },
+      [](const engine::EntryInfo&) { return true; });
+}
+
+EntryValue take_entry(const engine::Key& key, engine::Kinds kinds) {
+  const engine::Milliseconds now = pg::now_for_reading();
+  engine::Evidence evidence;
+  const bool over = cache.peek(key, now, &evidence).status == engine::Status::ok && is_due(key, evidence);
+  const EntryValue taken = over ? EntryValue{}
+                                : copy_entry(
+                                      kinds, [&](engine::Buffer buffer) { return cache.take(key, now, kinds, buffer); },
+                                      [](const engine::EntryInfo&) { return true; });
+  count(taken.value != nullptr ? &Counts::hits : &Counts::misses);
+  if (taken.value != nullptr) count(&Counts::deletes);
+  return taken;
+}
+
+Datum datum_of(const EntryValue& read) {
+  if (read.entry.kind != engine::Kind::counter) return PointerGetDatum(read.value);
+  int64_t number;
+  memcpy(&number, VARDATA(read.value), sizeof number);
+  JsonbValue value;
+  value.type = jbvNumeric;
+  value.val.numeric = int64_to_numeric(number);
+  return JsonbPGetDatum(JsonbValueToJsonb(&value));
+}
+
+}  // namespace pgcache

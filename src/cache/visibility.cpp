@@ -1,0 +1,144 @@
+#include "cache/visibility.hpp"
+
+#include "pg/transactions.hpp"
+
+extern "C" {
+#include "access/transam.h"
+#include "utils/snapmgr.h"
+}
+
+namespace pgcache {
+
+namespace {
+
+// Beyond that, asking the transaction log about each is not worth a hit.
+constexpr uint32_t kMostAsked = 64;
+
+struct View {
+  Snapshot snapshot;
+  engine::SnapshotBounds bounds;
+};
+
+engine::SnapshotBounds bounds_of(Snapshot snapshot) {
+  // Kept, because most calls come with the same one. After the ids have wrapped around it may be too low, and then
+  // nothing is visible that should not be.
+  static TransactionId last = InvalidTransactionId;
+  static engine::Transaction last_widened = 0;
+  if (unlikely(snapshot->xmax != last)) {
+    last_widened = pg::widened(snapshot->xmax);
+    last = snapshot->xmax;
+  }
+  return {last_widened - (snapshot->xmax - snapshot->xmin), last_widened};
+}
+
+// Nothing for a snapshot that is no ordinary one, or one taken on the standby that this server has been.
+std::optional<View> view_of(Snapshot snapshot) {
+  if (snapshot == nullptr || snapshot->snapshot_type != SNAPSHOT_MVCC || snapshot->takenDuringRecovery)
+    return std::nullopt;
+  return View{snapshot, bounds_of(snapshot)};
+}
+
+std::optional<View> active_view() { return view_of(ActiveSnapshotSet() ? GetActiveSnapshot() : nullptr); }
+
+bool none_has_committed(Snapshot snapshot) {
+  if (snapshot->xcnt > kMostAsked) return false;
+  // They cannot be too old for the log: the snapshot holds it.
+  for (uint32_t i = 0; i < snapshot->xcnt; ++i)
+    if (TransactionIdDidCommit(snapshot->xip[i])) return false;
+  return true;
+}
+
+bool sees(const View& view, engine::Transaction done, engine::Transaction blocked) {
+  return engine::sees(done, blocked, view.bounds, [&view] { return none_has_committed(view.snapshot); });
+}
+
+// Whether none of the slot's pending invalidations has committed. Counts those of prepared transactions that have, and
+// takes those out that were rolled back: nobody else will.
+bool none_is_due(engine::SlotNumber number, const engine::SlotState& slot) {
+  for (const engine::Transaction pending : slot.pending) {
+    if (pending == 0) continue;
+    const engine::Transaction transaction = pending & ~engine::kPrepared;
+    const bool prepared = (pending & engine::kPrepared) != 0;
+    if (!pg::has_committed(transaction)) {
+      if (prepared && pg::has_aborted(transaction)) cache.withdraw(number, pending, true);
+      continue;
+    }
+    // It commits in the log before it leaves those in progress, and only then do snapshots see it.
+    if (prepared && !pg::is_in_progress(transaction))
+      cache.invalidate(
+          {.slot = number, .done = pg::first_not_completed(), .ends_entries = true, .keys = {}, .leaves = pending});
+    return false;
+  }
+  return !slot.unlisted;
+}
+
+bool slot_allows(const View& view, engine::SlotNumber number, const engine::SlotState& slot, engine::Version version) {
+  if (unlikely(slot.is_pending()) && engine::holds(engine::Rule::pending) && !none_is_due(number, slot)) return false;
+  if (version <= slot.floor) return false;
+  return !engine::holds(engine::Rule::seen) || sees(view, slot.done, slot.blocked);
+}
+
+bool slot_allows(const View& view, engine::SlotNumber number, engine::Version version) {
+  return slot_allows(view, number, cache.slot_state(number), version);
+}
+
+bool database_allows(const View& view, engine::Version version) {
+  if (!slot_allows(view, cache.database_slot(my_database), version)) return false;
+  const engine::Database& database = cache.database(my_database);
+  return version > engine::load_acquire(database.gap_to) || version <= engine::load_relaxed(database.gap_from);
+}
+
+}  // namespace
+
+bool cache_is_exact() { return !engine::load_relaxed(*internal::standby); }
+
+bool may_take(const engine::Key& key, engine::Version version, const engine::Evidence& evidence) {
+  if (unlikely(!cache_is_exact())) return true;
+  const std::optional<View> view = active_view();
+  if (!view || !slot_allows(*view, cache.slot_number(key.hash), evidence.key, version) ||
+      !database_allows(*view, version))
+    return false;
+  for (const engine::SlotNumber tag : evidence.tags.span())
+    if (!slot_allows(*view, tag, version)) return false;
+  return true;
+}
+
+bool is_due(const engine::Key& key, const engine::Evidence& evidence) {
+  const auto due = [](engine::SlotNumber number, const engine::SlotState& slot) {
+    return slot.is_pending() && !none_is_due(number, slot);
+  };
+  const std::span<const uint32_t> tags = evidence.tags.span();
+  const engine::SlotNumber database = cache.database_slot(my_database);
+  return due(cache.slot_number(key.hash), evidence.key) || due(database, cache.slot_state(database)) ||
+         std::any_of(tags.begin(), tags.end(), [&](uint32_t tag) { return due(tag, cache.slot_state(tag)); });
+}
+
+engine::Version number_of_miss(engine::Version sequence) {
+  if (!cache_is_exact() || !engine::holds(engine::Rule::miss_snapshot)) return sequence;
+  const std::optional<View> view = active_view();
+  return view && sees(*view, cache.latest_done(), 0) ? sequence : 0;
+}
+
+bool may_store(const engine::Key& key, const engine::TagSlots& tags, std::optional<engine::Version> missed_at,
+               engine::KnownStamps& known) {
+  known.key = known.database = cache.sequence();
+  std::fill_n(known.tags, tags.count, known.key);
+  const bool exact = cache_is_exact();
+  const std::optional<View> active = exact ? active_view() : std::nullopt;
+  const std::optional<View> outermost = exact ? view_of(pg::outermost_snapshot()) : std::nullopt;
+  if (exact && !active) return false;
+  const auto allows = [&](engine::SlotNumber number) {
+    const engine::SlotState slot = cache.slot_state(number);
+    if (slot.counting) return false;
+    if (missed_at && slot.stamp > *missed_at && engine::holds(engine::Rule::miss_number)) return false;
+    if (!exact || !engine::holds(engine::Rule::seen_at_fill)) return true;
+    if (outermost && engine::holds(engine::Rule::outermost) && !sees(*outermost, slot.done, slot.blocked)) return false;
+    return sees(*active, slot.done, slot.blocked);
+  };
+  if (!allows(cache.slot_number(key.hash)) || !allows(cache.database_slot(my_database))) return false;
+  for (const engine::SlotNumber tag : tags.span())
+    if (!allows(tag)) return false;
+  return true;
+}
+
+}  // namespace pgcache

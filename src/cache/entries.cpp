@@ -100,7 +100,7 @@ engine::TagSlots tags_argument(FunctionCallInfo fcinfo, int number) {
                     errmsg("an entry may have %u tags, these are %u", engine::kMaxTags, tags.count),
                     errhint("Use one tag for what is always invalidated together.")));
   std::transform(tags.hashes, tags.hashes + tags.count, slots.slots,
-                 [](uint64_t hash) { return cache.slot_number(hash); });
+                 [](uint64_t hash) { return cache.tag_slot_number(hash); });
   std::sort(slots.slots, slots.slots + tags.count);
   slots.count = static_cast<uint32_t>(std::unique(slots.slots, slots.slots + tags.count) - slots.slots);
   return slots;

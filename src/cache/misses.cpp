@@ -20,6 +20,15 @@ struct Miss {
 HTAB* young = nullptr;
 HTAB* old = nullptr;
 
+// The last invalidations that this backend has counted, one after another without somebody else's in between.
+struct OwnCount {
+  engine::SlotNumber slot;
+  engine::Version found;  // before the first
+  engine::Version number;
+};
+constexpr uint32_t kOwnCounts = 1024;
+OwnCount own_counts[kOwnCounts];
+
 HTAB* new_generation() {
   HASHCTL control{};
   control.keysize = sizeof(uint64_t);
@@ -43,20 +52,17 @@ Miss* find(HTAB* generation, uint64_t key_hash) {
 
 }  // namespace
 
-void remember_miss(const engine::Key& key, engine::Version number, bool unless_known) {
-  if (Miss* known = find(old, key.hash); known != nullptr) {
-    if (!unless_known) known->number = number;
-    return;
-  }
+void remember_miss(const engine::Key& key, engine::Version number) {
+  if (find(old, key.hash) != nullptr) return;
   make_room();
   bool found = false;
   auto* miss = static_cast<Miss*>(hash_search(young, &key.hash, HASH_ENTER, &found));
-  if (!found || !unless_known) miss->number = number;
+  if (!found) miss->number = number;
 }
 
 std::optional<engine::Version> take_miss(const engine::Key& key) {
   std::optional<engine::Version> number;
-  for (HTAB* generation : {old, young}) {
+  for (HTAB* generation : {young, old}) {
     const Miss* miss = find(generation, key.hash);
     if (miss == nullptr) continue;
     number = miss->number;
@@ -65,12 +71,15 @@ std::optional<engine::Version> take_miss(const engine::Key& key) {
   return number;
 }
 
-void renew_miss(uint64_t key_hash, const engine::Counted& counted) {
-  for (HTAB* generation : {old, young}) {
-    Miss* miss = find(generation, key_hash);
-    // What somebody else has invalidated since then stays a reason to refuse.
-    if (miss != nullptr && counted.found <= miss->number) miss->number = counted.number;
-  }
+void note_own_count(engine::SlotNumber slot, const engine::Counted& counted) {
+  OwnCount& own = own_counts[slot % kOwnCounts];
+  if (own.slot != slot || own.number != counted.found) own = {slot, counted.found, counted.number};
+  own.number = counted.number;
+}
+
+bool is_own_count(engine::SlotNumber slot, engine::Version stamp, engine::Version since) {
+  const OwnCount& own = own_counts[slot % kOwnCounts];
+  return own.slot == slot && own.number == stamp && own.found <= since;
 }
 
 }  // namespace pgcache

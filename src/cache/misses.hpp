@@ -1,8 +1,8 @@
-// The misses of this backend: a value that it stores under a key must not have been invalidated since its last miss of
-// the key.
+// The misses of this backend: a value that it stores under a key must not have been invalidated since its first miss of
+// the key that no set has followed. Of several, the first counts: the value may have been computed after any.
 //
 // Remembered are the last kMost to twice as many; a set of a key whose miss is forgotten is judged by its snapshot
-// alone.
+// alone. What the backend itself has invalidated refuses none of its own sets.
 #pragma once
 
 #include "engine/cache.hpp"
@@ -10,11 +10,13 @@
 
 namespace pgcache {
 
-// `unless_known`: an earlier one stands.
-void remember_miss(const engine::Key& key, engine::Version number, bool unless_known);
+void remember_miss(const engine::Key& key, engine::Version number);
 // Forgets it.
 std::optional<engine::Version> take_miss(const engine::Key& key);
-// The backend itself has invalidated the key: that is nothing that its next set would not know of. Allocates nothing.
-void renew_miss(uint64_t key_hash, const engine::Counted& counted);
+
+// These allocate nothing.
+void note_own_count(engine::SlotNumber slot, const engine::Counted& counted);
+// Whether the slot's stamp is this backend's own, with nobody else's between it and `since`. May forget, and say no.
+bool is_own_count(engine::SlotNumber slot, engine::Version stamp, engine::Version since);
 
 }  // namespace pgcache

@@ -54,7 +54,8 @@ struct NotedSlot {
 // What a held set costs beside its own bytes: its place in the log, which grows by doubling, and in the table.
 constexpr size_t kEventBytes = 2 * sizeof(Event) + 64;
 
-size_t cost_of(size_t held_bytes) { return held_bytes + kEventBytes; }
+// With what the allocator adds.
+uint64_t cost_of(HeldSet* held) { return GetMemoryChunkSpace(held) + kEventBytes; }
 
 MemoryContext context = nullptr;
 bool closed = false;
@@ -124,7 +125,7 @@ bool is_bounded(EventKind kind) { return kind != EventKind::held && kind != Even
 
 void release(Event& event) {
   if (event.held != nullptr) {
-    events.held_bytes -= cost_of(event.held->bytes());
+    events.held_bytes -= cost_of(event.held);
     pfree(event.held);
   }
   if (event.pattern != nullptr) pfree(event.pattern);
@@ -180,6 +181,9 @@ Event& add(const Name& name, EventKind kind) {
   return event;
 }
 
+// Where so many slots go, with what others have there, the rest of the database does not matter.
+long most_noted_slots() { return std::min<long>(kMostInvalidations, static_cast<long>(cache.slot_count() / 4)); }
+
 void note_slot(engine::SlotNumber slot) {
   if (!events_are_held()) {
     events.more_early = true;
@@ -193,7 +197,7 @@ void note_slot(engine::SlotNumber slot) {
   bool found = false;
   auto* noted = static_cast<NotedSlot*>(hash_search(events.slots, &slot, HASH_ENTER, &found));
   noted->order = ++events.orders;
-  if (hash_get_num_entries(events.slots) > kMostInvalidations) events.cleared = ++events.orders;
+  if (hash_get_num_entries(events.slots) > most_noted_slots()) events.cleared = ++events.orders;
 }
 
 const NotedSlot* noted(engine::SlotNumber slot) {
@@ -275,11 +279,17 @@ void hold_set(const engine::Key& key, const HeldSet& like, engine::Bytes value, 
   const Event* replaced = latest_on(name_of(key));
   const uint64_t given_back =
       replaced != nullptr && replaced->held != nullptr && replaced->subtransaction == GetCurrentSubTransactionId()
-          ? cost_of(replaced->held->bytes())
+          ? cost_of(replaced->held)
           : 0;
-  const uint64_t wanted = events.held_bytes - given_back + cost_of(bytes);
-  if (wanted > transaction_memory_setting()) raise_too_much(wanted);
+  // Before there is memory taken for it, as far as that can be known.
+  if (events.held_bytes - given_back + bytes > transaction_memory_setting())
+    raise_too_much(events.held_bytes - given_back + bytes);
   auto* held = static_cast<HeldSet*>(MemoryContextAllocHuge(context, bytes));
+  const uint64_t wanted = events.held_bytes - given_back + cost_of(held);
+  if (wanted > transaction_memory_setting()) {
+    pfree(held);
+    raise_too_much(wanted);
+  }
   memcpy(static_cast<void*>(held), &like, sizeof like);
   held->key_bytes = static_cast<uint32_t>(key.bytes.size());
   held->value_bytes = static_cast<uint32_t>(value.size());
@@ -290,7 +300,7 @@ void hold_set(const engine::Key& key, const HeldSet& like, engine::Bytes value, 
   if (!value.empty()) memcpy(to + key.bytes.size(), value.data(), value.size());
   Event& event = add(name_of(key), EventKind::held);
   event.held = held;
-  events.held_bytes += cost_of(bytes);
+  events.held_bytes += cost_of(held);
 }
 
 void note_deleted(const engine::Key& key) { note(name_of(key), EventKind::deleted, cache.slot_number(key.hash)); }

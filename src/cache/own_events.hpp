@@ -8,7 +8,7 @@
 //    does not see them, but if it turns out to write rows they happen again at its commit, because somebody may have
 //    computed a value from the old rows in between.
 //  - Invalidations never fail for lack of room: beyond kMostInvalidations the slot is noted instead of the key or tag,
-//    beyond as many slots the whole database. A savepoint's rollback does not take those back.
+//    and where those are many, the whole database. A savepoint's rollback does not take those back.
 //  - The memory is the transaction's; publication.cpp reads it after the commit, when nothing may be allocated.
 #pragma once
 

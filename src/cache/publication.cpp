@@ -109,6 +109,16 @@ void add_matching(Steps& steps) {
   }
 }
 
+// So that this gap and one before it are not made one, with all that was stored between them.
+void close_old_gap() {
+  const engine::Version gap_to = engine::load_acquire(cache.database(my_database).gap_to);
+  if (gap_to == 0) return;
+  uint64_t dropped = 0;
+  for (engine::ScanCursor cursor; cache.sweep_database(cursor, my_database, pg::now_for_reading(), dropped);)
+    CHECK_FOR_INTERRUPTS();
+  cache.close_gap(my_database, gap_to);
+}
+
 void add_event(Steps& steps, uint32_t number) {
   const std::optional<OwnEvent> event = own_event(number);
   const bool wrote = plan.transaction != 0;
@@ -133,6 +143,7 @@ void add_event(Steps& steps, uint32_t number) {
       break;
     case EventKind::pattern:
       if (plan.gap_from == 0) {
+        close_old_gap();
         plan.gap_from = cache.sequence();
         add(steps, {.slot = cache.database_slot(my_database), .ends_entries = false, .deletes_key = false, .key = 0});
         add_matching(steps);
@@ -226,7 +237,7 @@ void count_all() {
                                     .leaves = leaves,
                                     .was_listed = its.listed,
                                     .gap_from = is_database ? plan.gap_from : 0});
-    for (uint32_t key = 0; key < its.keys; ++key) renew_miss(plan.keys[its.first_key + key], its.counted);
+    note_own_count(its.slot, its.counted);
   }
   if (leaves != 0) plan.announced_as = 0;
 }

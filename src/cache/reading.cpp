@@ -75,21 +75,23 @@ engine::EntryInfo info_of(const HeldSet& held) {
   return info;
 }
 
-bool is_over(const HeldSet& held, TimestampTz now) {
-  return held.expires_at != 0 && held.expires_at <= pg::for_reading(now);
+// Whether this transaction may read what it holds: not once its time is over, nor when each statement sees what others
+// have committed and that has invalidated it.
+bool is_readable(const HeldSet& held, const engine::Key& key, TimestampTz now) {
+  if (held.expires_at != 0 && held.expires_at <= pg::for_reading(now)) return false;
+  return IsolationUsesXactSnapshot() || nothing_since(key.hash, held.tag_slots(), held.called_at);
 }
 
-engine::EntryInfo missed(const engine::Key& key, engine::Version sequence, bool reads) {
+engine::EntryInfo missed(const engine::Key& key, engine::Version sequence) {
   engine::EntryInfo miss;
   miss.version = number_of_miss(sequence);
-  // Who asks only whether there is an entry may have computed its value before.
-  if (!IsParallelWorker()) remember_miss(key, miss.version, !reads);
+  if (!IsParallelWorker()) remember_miss(key, miss.version);
   return miss;
 }
 
 // What this transaction has held or deleted itself: a miss is nothing that a later set would follow.
-EntryValue read_own(const Own& own, engine::Kinds kinds, TimestampTz now) {
-  if (own.state != OwnState::held || is_over(*own.held, now)) {
+EntryValue read_own(const engine::Key& key, const Own& own, engine::Kinds kinds, TimestampTz now) {
+  if (own.state != OwnState::held || !is_readable(*own.held, key, now)) {
     engine::EntryInfo miss;
     miss.version = cache.sequence();
     return {nullptr, miss};
@@ -108,7 +110,7 @@ EntryValue read_entry(const engine::Key& key, engine::Kinds kinds, TimestampTz n
   EntryValue read{};
   const Own own = own_state_of(key);
   if (unlikely(own.state != OwnState::untouched)) {
-    read = read_own(own, kinds, now);
+    read = read_own(key, own, kinds, now);
   } else {
     if (unlikely(shared_is_closed())) {
       read.entry.version = cache.sequence();
@@ -118,7 +120,7 @@ EntryValue read_entry(const engine::Key& key, engine::Kinds kinds, TimestampTz n
           kinds, [&](engine::Buffer buffer) { return cache.read(key, pg::for_reading(now), kinds, buffer, &evidence); },
           [&](const engine::EntryInfo& entry) { return may_see(key, entry.version, evidence); });
     }
-    if (read.value == nullptr) read.entry = missed(key, read.entry.version, true);
+    if (read.value == nullptr) read.entry = missed(key, read.entry.version);
   }
   count(read.value != nullptr ? &Counts::hits : &Counts::misses);
   return read;
@@ -127,7 +129,7 @@ EntryValue read_entry(const engine::Key& key, engine::Kinds kinds, TimestampTz n
 std::optional<engine::EntryInfo> find_entry(const engine::Key& key, TimestampTz now) {
   if (have_own_events()) {
     const Own own = own_state(key);
-    if (own.state == OwnState::held && !is_over(*own.held, now)) return info_of(*own.held);
+    if (own.state == OwnState::held && is_readable(*own.held, key, now)) return info_of(*own.held);
     if (own.state != OwnState::untouched) return std::nullopt;
   }
   engine::Version sequence = 0;
@@ -137,7 +139,7 @@ std::optional<engine::EntryInfo> find_entry(const engine::Key& key, TimestampTz 
     if (found.status == engine::Status::ok && may_see(key, found.entry.version, evidence)) return found.entry;
     if (found.status != engine::Status::ok) sequence = found.entry.version;
   }
-  missed(key, sequence != 0 ? sequence : cache.sequence(), false);
+  missed(key, sequence != 0 ? sequence : cache.sequence());
   return std::nullopt;
 }
 

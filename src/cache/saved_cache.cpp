@@ -281,7 +281,7 @@ bool is_current(const SealedPart& part, engine::Version begun_at, uint16_t old_n
   const uint64_t hash = engine::key_hash(pg::lockless_environment(), part.seal.secret, old_number, key);
   const engine::HashParts parts{hash};
   const uint32_t slot =
-      parts.shard(part.seal.shards) * part.seal.slots_per_shard + parts.slot(part.seal.slots_per_shard);
+      parts.shard(part.seal.shards) * part.seal.slots_per_shard + parts.slot(part.seal.slots_per_shard / 2);
   if (!is_current(part, begun_at, slot)) return false;
   if (tags.empty()) return true;
   const engine::Geometry& geometry = cache.geometry();

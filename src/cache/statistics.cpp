@@ -132,7 +132,8 @@ PGCACHE_FUNCTION(pgcache_statistics) {
         Int64GetDatum(static_cast<int64_t>(engine::load_relaxed(database.expirations)) - its.expirations_at_reset),
         Int64GetDatum(counts.refused),
         Int64GetDatum(counts.dropped),
-        TimestampTzGetDatum(its.since),
+        // The worker has loaded its entries, and no session has used them yet.
+        TimestampTzGetDatum(its.since != 0 ? its.since : PgStartTime),
         BoolGetDatum(cache_is_exact()),
     };
     tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);

@@ -42,7 +42,7 @@ bool store_at_once(const SetRequest& request, const engine::KnownStamps* known, 
 // Nobody has written the key since that miss, and nothing it depends on was invalidated.
 bool still_missing(const SetRequest& request, engine::Version missed_at) {
   const engine::SlotState slot = cache.slot_state(cache.slot_number(request.key.hash));
-  return missed_at < cache.sequence() && std::max(slot.stamp, slot.written) <= missed_at;
+  return missed_at <= cache.sequence() && std::max(slot.stamp, slot.written) <= missed_at;
 }
 
 bool mode_allows(engine::WriteMode mode, bool exists) {

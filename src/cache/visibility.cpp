@@ -1,5 +1,6 @@
 #include "cache/visibility.hpp"
 
+#include "cache/misses.hpp"
 #include "pg/transactions.hpp"
 
 extern "C" {
@@ -40,6 +41,13 @@ std::optional<View> view_of(Snapshot snapshot) {
 
 std::optional<View> active_view() { return view_of(ActiveSnapshotSet() ? GetActiveSnapshot() : nullptr); }
 
+// Of the outermost statement, whose rows the value may come from too; nothing if it is the active one.
+std::optional<View> outermost_view() {
+  const Snapshot outermost = pg::outermost_snapshot();
+  if (outermost == nullptr || !engine::holds(engine::Rule::outermost)) return std::nullopt;
+  return view_of(outermost);
+}
+
 bool none_has_committed(Snapshot snapshot) {
   if (snapshot->xcnt > kMostAsked) return false;
   // They cannot be too old for the log: the snapshot holds it.
@@ -72,6 +80,15 @@ bool none_is_due(engine::SlotNumber number, const engine::SlotState& slot) {
   return !slot.unlisted;
 }
 
+// The slot once all that was due is counted; nothing while that is up to somebody else.
+std::optional<engine::SlotState> settled_state(engine::SlotNumber number) {
+  engine::SlotState slot = cache.slot_state(number);
+  if (!slot.is_pending() || !engine::holds(engine::Rule::pending) || none_is_due(number, slot)) return slot;
+  slot = cache.slot_state(number);
+  if (slot.is_pending() && !none_is_due(number, slot)) return std::nullopt;
+  return slot;
+}
+
 bool slot_allows(const View& view, engine::SlotNumber number, const engine::SlotState& slot, engine::Version version) {
   if (unlikely(slot.is_pending()) && engine::holds(engine::Rule::pending) && !none_is_due(number, slot)) return false;
   if (version <= slot.floor) return false;
@@ -82,12 +99,6 @@ bool slot_allows(const View& view, engine::SlotNumber number, engine::Version ve
   return slot_allows(view, number, cache.slot_state(number), version);
 }
 
-bool database_allows(const View& view, engine::Version version) {
-  if (!slot_allows(view, cache.database_slot(my_database), version)) return false;
-  const engine::Database& database = cache.database(my_database);
-  return version > engine::load_acquire(database.gap_to) || version <= engine::load_relaxed(database.gap_from);
-}
-
 }  // namespace
 
 bool cache_is_exact() { return !engine::load_relaxed(*internal::standby); }
@@ -96,7 +107,7 @@ bool may_take(const engine::Key& key, engine::Version version, const engine::Evi
   if (unlikely(!cache_is_exact())) return true;
   const std::optional<View> view = active_view();
   if (!view || !slot_allows(*view, cache.slot_number(key.hash), evidence.key, version) ||
-      !database_allows(*view, version))
+      !slot_allows(*view, cache.database_slot(my_database), evidence.database, version))
     return false;
   for (const engine::SlotNumber tag : evidence.tags.span())
     if (!slot_allows(*view, tag, version)) return false;
@@ -109,14 +120,25 @@ bool is_due(const engine::Key& key, const engine::Evidence& evidence) {
   };
   const std::span<const uint32_t> tags = evidence.tags.span();
   const engine::SlotNumber database = cache.database_slot(my_database);
-  return due(cache.slot_number(key.hash), evidence.key) || due(database, cache.slot_state(database)) ||
+  return due(cache.slot_number(key.hash), evidence.key) || due(database, evidence.database) ||
          std::any_of(tags.begin(), tags.end(), [&](uint32_t tag) { return due(tag, cache.slot_state(tag)); });
+}
+
+bool nothing_since(uint64_t key_hash, std::span<const uint32_t> tags, engine::Version number) {
+  const auto untouched = [number](engine::SlotNumber slot_number) {
+    const std::optional<engine::SlotState> slot = settled_state(slot_number);
+    return slot && !slot->counting && slot->stamp <= number;
+  };
+  return untouched(cache.slot_number(key_hash)) && untouched(cache.database_slot(my_database)) &&
+         std::all_of(tags.begin(), tags.end(), untouched);
 }
 
 engine::Version number_of_miss(engine::Version sequence) {
   if (!cache_is_exact() || !engine::holds(engine::Rule::miss_snapshot)) return sequence;
-  const std::optional<View> view = active_view();
-  return view && sees(*view, cache.latest_done(), 0) ? sequence : 0;
+  const std::optional<View> active = active_view();
+  const std::optional<View> outermost = outermost_view();
+  const engine::Transaction done = cache.latest_done();
+  return active && sees(*active, done, 0) && (!outermost || sees(*outermost, done, 0)) ? sequence : 0;
 }
 
 bool may_store(const engine::Key& key, const engine::TagSlots& tags, std::optional<engine::Version> missed_at,
@@ -125,14 +147,22 @@ bool may_store(const engine::Key& key, const engine::TagSlots& tags, std::option
   std::fill_n(known.tags, tags.count, known.key);
   const bool exact = cache_is_exact();
   const std::optional<View> active = exact ? active_view() : std::nullopt;
-  const std::optional<View> outermost = exact ? view_of(pg::outermost_snapshot()) : std::nullopt;
+  const std::optional<View> outermost = exact ? outermost_view() : std::nullopt;
   if (exact && !active) return false;
   const auto allows = [&](engine::SlotNumber number) {
-    const engine::SlotState slot = cache.slot_state(number);
-    if (slot.counting) return false;
-    if (missed_at && slot.stamp > *missed_at && engine::holds(engine::Rule::miss_number)) return false;
+    std::optional<engine::SlotState> settled = exact ? settled_state(number) : cache.slot_state(number);
+    if (settled && settled->blocked != 0 && exact &&
+        settled->blocked < (outermost ? *outermost : *active).bounds.first) {
+      cache.unblock(number, settled->blocked, pg::first_not_completed());
+      settled = settled_state(number);
+    }
+    if (!settled || settled->counting) return false;
+    const engine::SlotState& slot = *settled;
+    if (missed_at && engine::holds(engine::Rule::miss_number) && slot.stamp > *missed_at &&
+        !is_own_count(number, slot.stamp, *missed_at))
+      return false;
     if (!exact || !engine::holds(engine::Rule::seen_at_fill)) return true;
-    if (outermost && engine::holds(engine::Rule::outermost) && !sees(*outermost, slot.done, slot.blocked)) return false;
+    if (outermost && !sees(*outermost, slot.done, slot.blocked)) return false;
     return sees(*active, slot.done, slot.blocked);
   };
   if (!allows(cache.slot_number(key.hash)) || !allows(cache.database_slot(my_database))) return false;

@@ -15,6 +15,9 @@ bool may_take(const engine::Key& key, engine::Version version, const engine::Evi
 // Whether an invalidation of what the entry depends on has committed that is not counted yet, whatever the snapshot.
 bool is_due(const engine::Key& key, const engine::Evidence& evidence);
 
+// Whether nobody has invalidated what a held set depends on, after that number.
+bool nothing_since(uint64_t key_hash, std::span<const uint32_t> tags, engine::Version number);
+
 // The number that a miss gives: what is stored after it must not have been invalidated later. `sequence` was read after
 // the active snapshot was taken; 0, which nothing fits, if that does not see all that was invalidated until then.
 engine::Version number_of_miss(engine::Version sequence);

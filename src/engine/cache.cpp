@@ -60,7 +60,11 @@ Key Cache::key(uint16_t database, std::string_view bytes) const noexcept {
 
 SlotNumber Cache::slot_number(uint64_t hash) const noexcept {
   const HashParts parts{hash};
-  return parts.shard(geometry_.shards) * geometry_.slots_per_shard + parts.slot(geometry_.slots_per_shard);
+  return parts.shard(geometry_.shards) * geometry_.slots_per_shard + parts.slot(geometry_.key_slots_per_shard());
+}
+
+SlotNumber Cache::tag_slot_number(uint64_t hash) const noexcept {
+  return slot_number(hash) + geometry_.key_slots_per_shard();
 }
 
 uint64_t Cache::tag(uint16_t database, std::string_view bytes) const noexcept {
@@ -120,9 +124,10 @@ EntryInfo Cache::miss() const noexcept {
   return entry;
 }
 
-void Cache::gather(const Key& key, const Record& record, Evidence* evidence) const noexcept {
-  if (evidence == nullptr) return;
+bool Cache::gather(const Key& key, const Record& record, Evidence* evidence) const noexcept {
+  if (evidence == nullptr) return true;
   evidence->key = state_of(slot(key));
+  evidence->database = state_of(databases_[key.database].slot);
   TagSlots& tags = evidence->tags;
   tags.count = 0;
   if (record.tagged())
@@ -130,13 +135,14 @@ void Cache::gather(const Key& key, const Record& record, Evidence* evidence) con
       tags.slots[tags.count++] = slot;
       return true;
     });
+  // Whoever is no longer pending has raised the database's floor, or closed its gap around the entry.
+  return !invalidated(record);
 }
 
 ReadResult Cache::peek(const Key& key, Milliseconds now, Evidence* evidence) const noexcept {
   const Hold hold(*this, shard_of(key), false);
   const Found found = find_live(key, now);
-  if (!found) return {Status::not_found, miss()};
-  gather(key, found.record, evidence);
+  if (!found || !gather(key, found.record, evidence)) return {Status::not_found, miss()};
   return {Status::ok, info(found.record)};
 }
 
@@ -147,10 +153,9 @@ ReadResult Cache::read(const Key& key, Milliseconds now, Kinds kinds, Buffer buf
   {
     const Hold hold(*this, shard_of(key), false);
     const Found found = find_live(key, now);
-    if (!found) return {Status::not_found, miss()};
+    if (!found || !gather(key, found.record, evidence)) return {Status::not_found, miss()};
     Record record = found.record;
     result.entry = info(record);
-    gather(key, record, evidence);
     if ((kinds & only(record.kind())) == 0) return {Status::wrong_kind, result.entry};
     record.used();
     if (result.entry.value_bytes > buffer.size()) return {Status::buffer_too_small, result.entry};
@@ -192,7 +197,7 @@ ReadResult Cache::take(const Key& key, Milliseconds now, Kinds kinds, Buffer buf
       std::memcpy(buffer.data(), record.inline_value(), record.inline_bytes());
     }
     erase(shard, found, HashParts{key.hash}, Loss::replaced);
-    store_release(slot(key).stamp, next_version());
+    count(slot(key), 0, false);
     if (!is_large) return result;
   }
   segments_.copy_out(large, buffer.data());

@@ -135,9 +135,11 @@ class Cache {
   [[nodiscard]] Transaction latest_done() const noexcept;
 
   // From here on no older entry of the database is read, and no fill whose miss came before is stored.
-  void invalidate_database(uint16_t database, Transaction done = 0) noexcept;
+  Counted invalidate_database(uint16_t database, Transaction done = 0) noexcept;
   // As above for fills only: entries stay.
-  void fence_database(uint16_t database, Transaction done = 0) noexcept;
+  Counted fence_database(uint16_t database, Transaction done = 0) noexcept;
+  // The prepared transaction that had blocked the slot has ended, and no snapshot of the caller's has it as running.
+  void unblock(SlotNumber slot, Transaction blocked, Transaction done) noexcept;
   // Once all that lies in a gap has been swept, it is over, unless it has grown meanwhile.
   void close_gap(uint16_t database, Version gap_to) noexcept;
   // Drops entries that invalidate_database has ended, a step at a time; counts the ones that were live. False when
@@ -161,8 +163,10 @@ class Cache {
   [[nodiscard]] uint64_t secret() const noexcept;
   [[nodiscard]] const Geometry& geometry() const noexcept { return geometry_; }
   [[nodiscard]] MemoryStatus memory_status() const noexcept;
-  // The slot of a key's or a tag's hash, below slot_count().
+  // The slots of a key's and of a tag's hash, below slot_count(). No key and tag share one: a tag's invalidations end
+  // entries by their slot, and are to spare those that only have their key there.
   [[nodiscard]] SlotNumber slot_number(uint64_t hash) const noexcept;
+  [[nodiscard]] SlotNumber tag_slot_number(uint64_t hash) const noexcept;
   [[nodiscard]] uint32_t slot_count() const noexcept { return geometry_.shards * geometry_.slots_per_shard; }
   [[nodiscard]] SlotNumber database_slot(uint16_t database) const noexcept { return slot_count() + database; }
   // Since when nothing has happened there; kMaxVersion while something is pending.
@@ -189,7 +193,8 @@ class Cache {
   [[nodiscard]] uint16_t shard_of(const Key& key) const noexcept;
   [[nodiscard]] Index index(uint16_t shard) const noexcept;
   [[nodiscard]] VersionSlot& slot(const Key& key) const noexcept;
-  void gather(const Key& key, const Record& record, Evidence* evidence) const noexcept;
+  // False if the entry has ended meanwhile.
+  [[nodiscard]] bool gather(const Key& key, const Record& record, Evidence* evidence) const noexcept;
   [[nodiscard]] Found find(const Key& key) const noexcept;
   [[nodiscard]] Found find_live(const Key& key, Milliseconds now) const noexcept;
   [[nodiscard]] Found find_hashed(uint16_t shard, uint64_t hash) const noexcept;
@@ -206,7 +211,7 @@ class Cache {
 
   [[nodiscard]] Status may_write(const Key& key, const Found& existing, const WriteRequest& request,
                                  Version version) const noexcept;
-  [[nodiscard]] bool keep_tags(const Found& existing, Incoming& incoming) const noexcept;
+  void keep_tags(const Found& existing, Incoming& incoming) const noexcept;
   [[nodiscard]] bool carries_over(const Record& record) const noexcept;
   [[nodiscard]] Found find_to_write(const Key& key, Incoming& incoming, Milliseconds now) noexcept;
   [[nodiscard]] QueueName queue_for(const Key& key, const Found& existing, Incoming& incoming) noexcept;
@@ -238,6 +243,7 @@ class Cache {
   [[nodiscard]] uint32_t lock_of(SlotNumber slot) const noexcept;
   [[nodiscard]] VersionSlot& version_slot(SlotNumber slot) const noexcept;
   Counted count(VersionSlot& slot, Transaction done, bool ends_entries) noexcept;
+  Counted count_gap(Database& database, const Invalidation& invalidation) noexcept;
   [[nodiscard]] bool join(VersionSlot& slot, Transaction transaction) noexcept;
 
   // These take locks themselves.

@@ -15,7 +15,7 @@ namespace {
 
 // One bucket for so many bytes of memory: at entries of 100 bytes the index is about four fifths full.
 constexpr uint64_t kBytesPerBucket = 1024;
-constexpr uint64_t kBytesPerSlot = 8192;
+constexpr uint64_t kBytesPerSlot = 8192;  // for keys, and as many for tags
 constexpr uint64_t kBytesPerShard = uint64_t{4} << 20;
 static_assert(kBytesPerShard / kBytesPerBucket > 2 * UINT8_MAX + 1, "a step of a search may wrap around once");
 constexpr uint32_t kMaxShards = 256;
@@ -30,7 +30,7 @@ Geometry Geometry::of(uint64_t memory) noexcept {
   // Addresses are 32 bits wide and every byte of memory has one.
   g.address_shift = static_cast<uint32_t>(std::bit_width((g.memory - 1) >> 32));
   g.buckets_per_shard = static_cast<uint32_t>(std::min<uint64_t>(g.memory / kBytesPerBucket / g.shards, UINT32_MAX));
-  g.slots_per_shard = static_cast<uint32_t>(std::bit_floor(g.memory / kBytesPerSlot / g.shards));
+  g.slots_per_shard = 2 * static_cast<uint32_t>(std::bit_floor(g.memory / kBytesPerSlot / g.shards));
 
   uint64_t at = kHeaderBytes;
   const auto part = [&at](uint64_t bytes) {

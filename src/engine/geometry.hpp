@@ -16,7 +16,7 @@ struct Geometry {
   uint32_t shards;             // a power of two
   uint32_t address_shift;      // records start at multiples of 1 << address_shift bytes
   uint32_t buckets_per_shard;  // index buckets, and as many ghost sets
-  uint32_t slots_per_shard;    // version slots, a power of two
+  uint32_t slots_per_shard;    // version slots: half of them for keys, half for tags; a power of two
   uint32_t segments;
 
   // Offsets from the start of the memory, multiples of 64.
@@ -31,6 +31,8 @@ struct Geometry {
   // memory is rounded down to what can be used; below kMinMemory or above kMaxMemory it is clamped.
   static Geometry of(uint64_t memory) noexcept;
 
+  // Keys' slots come first in each shard.
+  [[nodiscard]] uint32_t key_slots_per_shard() const noexcept { return slots_per_shard / 2; }
   [[nodiscard]] uint64_t record_bytes() const noexcept { return uint64_t{segments} * kSegmentBytes; }
   // Values over this can never be stored: a few writers of such values together must leave most of the memory to
   // others.

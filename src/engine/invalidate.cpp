@@ -60,13 +60,25 @@ bool Cache::join(VersionSlot& slot, Transaction transaction) noexcept {
 }
 
 Counted Cache::count(VersionSlot& slot, Transaction done, bool ends_entries) noexcept {
-  store_release(slot.counting, 1);
+  store_release(slot.counting, slot.counting + 1);
   raise_shared(header_->latest_done, done);
   const Counted counted{slot.stamp, next_version()};
   raise(slot.done, done);
   if (ends_entries && holds(Rule::stamp)) raise(slot.floor, counted.number);
   raise(slot.stamp, counted.number);
-  store_release(slot.counting, 0);
+  store_release(slot.counting, slot.counting - 1);
+  return counted;
+}
+
+// Gaps that are open at the same time become one. One that the floor has passed is over.
+Counted Cache::count_gap(Database& database, const Invalidation& invalidation) noexcept {
+  VersionSlot& slot = database.slot;
+  store_release(slot.counting, slot.counting + 1);
+  const Counted counted = count(slot, invalidation.done, invalidation.ends_entries);
+  const bool alone = database.gap_to <= slot.floor;
+  if (alone || invalidation.gap_from < database.gap_from) store_relaxed(database.gap_from, invalidation.gap_from);
+  store_release(database.gap_to, counted.number);
+  store_release(slot.counting, slot.counting - 1);
   return counted;
 }
 
@@ -84,13 +96,9 @@ Counted Cache::invalidate(const Invalidation& invalidation) noexcept {
   const uint32_t lock = lock_of(invalidation.slot);
   const Hold hold(*this, lock, true);
   VersionSlot& slot = version_slot(invalidation.slot);
-  const Counted counted = count(slot, invalidation.done, invalidation.ends_entries);
-  if (invalidation.gap_from != 0) {
-    Database& database = databases_[invalidation.slot - slot_count()];
-    if (database.gap_to == 0 || invalidation.gap_from < database.gap_from)
-      store_relaxed(database.gap_from, invalidation.gap_from);
-    store_release(database.gap_to, counted.number);
-  }
+  const Counted counted = invalidation.gap_from != 0
+                              ? count_gap(databases_[invalidation.slot - slot_count()], invalidation)
+                              : count(slot, invalidation.done, invalidation.ends_entries);
   for (const uint64_t key : invalidation.keys) {
     const Found found = find_hashed(static_cast<uint16_t>(lock), key);
     if (found && holds(Rule::stamp)) erase(static_cast<uint16_t>(lock), found, HashParts{key}, Loss::replaced);
@@ -107,12 +115,21 @@ Version Cache::slot_changed(SlotNumber slot) const noexcept {
   return quiet ? its.changed() : kMaxVersion;
 }
 
-void Cache::invalidate_database(uint16_t database, Transaction done) noexcept {
-  invalidate({.slot = database_slot(database), .done = done, .ends_entries = true, .keys = {}});
+Counted Cache::invalidate_database(uint16_t database, Transaction done) noexcept {
+  return invalidate({.slot = database_slot(database), .done = done, .ends_entries = true, .keys = {}});
 }
 
-void Cache::fence_database(uint16_t database, Transaction done) noexcept {
-  invalidate({.slot = database_slot(database), .done = done, .keys = {}});
+Counted Cache::fence_database(uint16_t database, Transaction done) noexcept {
+  return invalidate({.slot = database_slot(database), .done = done, .keys = {}});
+}
+
+void Cache::unblock(SlotNumber slot, Transaction blocked, Transaction done) noexcept {
+  const Hold hold(*this, lock_of(slot), true);
+  VersionSlot& its = version_slot(slot);
+  if (its.blocked != blocked) return;
+  // Misses that came before do not know how it ended.
+  count(its, done, false);
+  store_release(its.blocked, 0);
 }
 
 void Cache::close_gap(uint16_t database, Version gap_to) noexcept {

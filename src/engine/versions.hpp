@@ -85,9 +85,10 @@ struct SlotState {
 }
 
 // What an entry depends on, as it was when the entry was copied: its key's slot, which nobody changes without the lock
-// that the copy was made under, and which tags it has.
+// that the copy was made under; its database's, looked at before the entry was found valid; and which tags it has.
 struct Evidence {
   SlotState key;
+  SlotState database;
   TagSlots tags;
 };
 

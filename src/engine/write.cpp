@@ -41,8 +41,7 @@ Status Cache::may_write(const Key& key, const Found& existing, const WriteReques
   return Status::ok;
 }
 
-// What stays with an entry's new value must be valid under its new number too.
-bool Cache::keep_tags(const Found& existing, Incoming& incoming) const noexcept {
+void Cache::keep_tags(const Found& existing, Incoming& incoming) const noexcept {
   incoming.kept_tags.count = 0;
   if (existing.record.tagged())
     existing.record.visit_tags([&](uint32_t slot) noexcept {
@@ -50,9 +49,9 @@ bool Cache::keep_tags(const Found& existing, Incoming& incoming) const noexcept 
       return true;
     });
   incoming.tags = incoming.kept_tags.span();
-  return carries_over(existing.record);
 }
 
+// Whether the entry was still valid when a number was taken just before: then its value may go on under that number.
 bool Cache::carries_over(const Record& record) const noexcept {
   if (load_acquire(databases_[record.database()].slot.counting) != 0) return false;
   bool settled = true;
@@ -248,7 +247,10 @@ WriteResult Cache::place(const Key& key, const WriteRequest& request, Incoming& 
   const Version version = next_version();
   if (const Status status = may_write(key, existing, request, version); status != Status::ok) return {status, 0};
   incoming.tags = request.tags;
-  if (existing && request.keep_tags && !keep_tags(existing, incoming)) return {Status::outdated, 0};
+  if (existing && request.keep_tags) keep_tags(existing, incoming);
+  // What is made from the entry before must not outlive its end.
+  if (existing && (request.keep_tags || request.if_version) && !carries_over(existing.record))
+    return {Status::outdated, 0};
   const Milliseconds expiry = resolve(request.expiry, existing);
 
   const bool same_size = existing && !existing.record.large() && !incoming.is_large &&

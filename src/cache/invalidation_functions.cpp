@@ -22,7 +22,7 @@ bool delete_at_once(const engine::Key& key, std::optional<engine::Version> if_ve
   engine::Counted counted{};
   const bool deleted =
       cache.remove(key, pg::now_for_reading(), if_version, done_before(), &counted) == engine::Status::ok;
-  if (counted.number != 0) note_own_count(cache.slot_number(key.hash), counted);
+  if (counted.number != 0) note_own_deletion(cache.slot_number(key.hash), counted);
   return deleted;
 }
 
@@ -53,7 +53,7 @@ void for_each_key(Visit visit) {
 
 int64_t delete_matching_at_once(const text* pattern) {
   // Values that are being computed for keys that match must not be stored; which those are nobody knows.
-  note_own_count(cache.database_slot(my_database), cache.fence_database(my_database, done_before()));
+  cache.fence_database(my_database, done_before());
   int64_t deleted = 0;
   for_each_key([&](std::string_view key) {
     if (matches_pattern(pattern, key)) deleted += delete_at_once(cache.key(my_database, key), std::nullopt);
@@ -97,7 +97,7 @@ int64_t clear_at_once() {
   PG_ENSURE_ERROR_CLEANUP(clearing_ends, PointerGetDatum(&database));
   {
     // From here on nobody reads an older entry; the rest counts them and takes their memory back.
-    note_own_count(cache.database_slot(my_database), cache.invalidate_database(my_database, done_before()));
+    cache.invalidate_database(my_database, done_before());
     uint64_t dropped = 0;
     for (engine::ScanCursor cursor; cache.sweep_database(cursor, my_database, pg::now_for_reading(), dropped);) {
       total = dropped;
@@ -183,7 +183,7 @@ PGCACHE_FUNCTION(pgcache_invalidate) {
   const bool held = events_are_held();
   for (uint32_t i = 0; i < tags.count; ++i) {
     const engine::SlotNumber slot = cache.tag_slot_number(tags.hashes[i]);
-    if (!held) note_own_count(slot, cache.invalidate({.slot = slot, .done = done_before(), .ends_entries = true}));
+    if (!held) cache.invalidate({.slot = slot, .done = done_before(), .ends_entries = true});
     note_invalidated(slot);
   }
   PG_RETURN_INT64(tags.count);

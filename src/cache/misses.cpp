@@ -20,14 +20,14 @@ struct Miss {
 HTAB* young = nullptr;
 HTAB* old = nullptr;
 
-// The last invalidations that this backend has counted, one after another without somebody else's in between.
-struct OwnCount {
+// The last deletions by this backend in a slot, one after another without somebody else's in between.
+struct OwnDeletion {
   engine::SlotNumber slot;
   engine::Version found;  // before the first
   engine::Version number;
 };
-constexpr uint32_t kOwnCounts = 1024;
-OwnCount own_counts[kOwnCounts];
+constexpr uint32_t kOwnDeletions = 1024;
+OwnDeletion own_deletions[kOwnDeletions];
 
 HTAB* new_generation() {
   HASHCTL control{};
@@ -71,14 +71,14 @@ std::optional<engine::Version> take_miss(const engine::Key& key) {
   return number;
 }
 
-void note_own_count(engine::SlotNumber slot, const engine::Counted& counted) {
-  OwnCount& own = own_counts[slot % kOwnCounts];
+void note_own_deletion(engine::SlotNumber slot, const engine::Counted& counted) {
+  OwnDeletion& own = own_deletions[slot % kOwnDeletions];
   if (own.slot != slot || own.number != counted.found) own = {slot, counted.found, counted.number};
   own.number = counted.number;
 }
 
-bool is_own_count(engine::SlotNumber slot, engine::Version stamp, engine::Version since) {
-  const OwnCount& own = own_counts[slot % kOwnCounts];
+bool is_own_deletion(engine::SlotNumber slot, engine::Version stamp, engine::Version since) {
+  const OwnDeletion& own = own_deletions[slot % kOwnDeletions];
   return own.slot == slot && own.number == stamp && own.found <= since;
 }
 

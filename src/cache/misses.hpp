@@ -2,7 +2,8 @@
 // the key that no set has followed. Of several, the first counts: the value may have been computed after any.
 //
 // Remembered are the last kMost to twice as many; a set of a key whose miss is forgotten is judged by its snapshot
-// alone. What the backend itself has invalidated refuses none of its own sets.
+// alone. A key that the backend itself has deleted since is no reason to refuse its set: who deletes and sets it means
+// just that.
 #pragma once
 
 #include "engine/cache.hpp"
@@ -15,8 +16,9 @@ void remember_miss(const engine::Key& key, engine::Version number);
 std::optional<engine::Version> take_miss(const engine::Key& key);
 
 // These allocate nothing.
-void note_own_count(engine::SlotNumber slot, const engine::Counted& counted);
-// Whether the slot's stamp is this backend's own, with nobody else's between it and `since`. May forget, and say no.
-bool is_own_count(engine::SlotNumber slot, engine::Version stamp, engine::Version since);
+void note_own_deletion(engine::SlotNumber slot, const engine::Counted& counted);
+// Whether the slot's stamp is of this backend's own deletions, with nobody else's between them and `since`. May forget,
+// and say no.
+bool is_own_deletion(engine::SlotNumber slot, engine::Version stamp, engine::Version since);
 
 }  // namespace pgcache

@@ -237,7 +237,7 @@ void count_all() {
                                     .leaves = leaves,
                                     .was_listed = its.listed,
                                     .gap_from = is_database ? plan.gap_from : 0});
-    note_own_count(its.slot, its.counted);
+    if (its.keys > 0) note_own_deletion(its.slot, its.counted);
   }
   if (leaves != 0) plan.announced_as = 0;
 }

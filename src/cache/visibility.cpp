@@ -159,7 +159,7 @@ bool may_store(const engine::Key& key, const engine::TagSlots& tags, std::option
     if (!settled || settled->counting) return false;
     const engine::SlotState& slot = *settled;
     if (missed_at && engine::holds(engine::Rule::miss_number) && slot.stamp > *missed_at &&
-        !is_own_count(number, slot.stamp, *missed_at))
+        !is_own_deletion(number, slot.stamp, *missed_at))
       return false;
     if (!exact || !engine::holds(engine::Rule::seen_at_fill)) return true;
     if (outermost && !sees(*outermost, slot.done, slot.blocked)) return false;

@@ -197,7 +197,8 @@ ReadResult Cache::take(const Key& key, Milliseconds now, Kinds kinds, Buffer buf
       std::memcpy(buffer.data(), record.inline_value(), record.inline_bytes());
     }
     erase(shard, found, HashParts{key.hash}, Loss::replaced);
-    count(slot(key), 0, false);
+    // As a write, not as an invalidation: what others are computing for the key is none the worse for it.
+    store_relaxed(slot(key).written, next_version());
     if (!is_large) return result;
   }
   segments_.copy_out(large, buffer.data());

@@ -29,7 +29,8 @@ constexpr uint32_t kMostPatterns = 64;
 struct Event {
   Name name;
   EventKind kind;
-  bool early;  // has happened already, and counts again at the commit of a transaction that has an id by then
+  bool deletes;  // the key, if only before it is set anew
+  bool early;    // has happened already, and counts again at the commit of a transaction that has an id by then
   SubTransactionId subtransaction;
   int32_t previous;  // on the same subject, in an outer subtransaction
   uint64_t order;
@@ -174,6 +175,7 @@ Event& add(const Name& name, EventKind kind) {
   }
   Event& event = events.log[at];
   event.kind = kind;
+  event.deletes = kind == EventKind::deleted;
   event.early = !events_are_held();
   event.subtransaction = subtransaction;
   event.order = ++events.orders;
@@ -298,14 +300,21 @@ void hold_set(const engine::Key& key, const HeldSet& like, engine::Bytes value, 
   char* to = const_cast<char*>(held->key_at());
   memcpy(to, key.bytes.data(), key.bytes.size());
   if (!value.empty()) memcpy(to + key.bytes.size(), value.data(), value.size());
+  const Event* before = latest_on(name_of(key));
+  const bool deletes = before != nullptr && before->deletes;
   Event& event = add(name_of(key), EventKind::held);
   event.held = held;
+  event.deletes = deletes;
   events.held_bytes += cost_of(held);
 }
 
 void note_deleted(const engine::Key& key) { note(name_of(key), EventKind::deleted, cache.slot_number(key.hash)); }
 
-void note_refused(const engine::Key& key) { note(name_of(key), EventKind::refused, cache.slot_number(key.hash)); }
+void note_refused(const engine::Key& key) {
+  // What was done to the key before says more.
+  if (internal::own_events && latest_on(name_of(key)) != nullptr) return;
+  note(name_of(key), EventKind::refused, cache.slot_number(key.hash));
+}
 
 void note_invalidated(engine::SlotNumber tag) { note({tag, Subject::tag}, EventKind::tag, tag); }
 
@@ -338,7 +347,8 @@ uint32_t own_event_count() { return internal::own_events ? events.count : 0; }
 std::optional<OwnEvent> own_event(uint32_t number) {
   if (!is_latest(number)) return std::nullopt;
   const Event& event = events.log[number];
-  return OwnEvent{event.kind, event.name.id, static_cast<engine::SlotNumber>(event.name.id), event.held, event.early};
+  return OwnEvent{event.kind, event.name.id, static_cast<engine::SlotNumber>(event.name.id),
+                  event.held, event.deletes, event.early};
 }
 
 bool is_still_held(uint32_t number) { return is_live(events.log[number]); }

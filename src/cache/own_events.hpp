@@ -89,6 +89,7 @@ struct OwnEvent {
   uint64_t key_hash;
   engine::SlotNumber slot;
   const HeldSet* held;
+  bool deletes;  // the key, if only before it is set anew
   bool early;
 };
 uint32_t own_event_count();

@@ -125,12 +125,9 @@ void add_event(Steps& steps, uint32_t number) {
   if (!event || (event->early && !wrote)) return;
   switch (event->kind) {
     case EventKind::held:
-      if (is_still_held(number)) {
-        plan.publishes = true;
-        if (wrote && engine::holds(engine::Rule::publish_count)) add_key(steps, event->key_hash, false);
-      } else if (wrote) {
-        add_key(steps, event->key_hash, true);
-      }
+      plan.publishes |= is_still_held(number);
+      if ((wrote && engine::holds(engine::Rule::publish_count)) || event->deletes)
+        add_key(steps, event->key_hash, !is_still_held(number));
       break;
     case EventKind::deleted:
       add_key(steps, event->key_hash, true);
@@ -280,22 +277,25 @@ engine::WriteResult write(const HeldSet& held, const engine::Key& key) {
   return result;
 }
 
-void publish(const HeldSet& held) {
+void publish(const HeldSet& held, bool deletes) {
   const engine::Key key = cache.key(my_database, held.key());
-  if (write(held, key).status == engine::Status::ok) {
+  const engine::Status status = write(held, key).status;
+  if (status == engine::Status::ok) {
     count(&Counts::sets);
     return;
   }
   count(&Counts::dropped);
-  if (plan.transaction == 0 || !engine::holds(engine::Rule::publish_count)) return;
-  // What stands there may be older than what this transaction has written.
+  // Somebody else was first, and this transaction has written nothing that his entry would be older than.
+  if (status == engine::Status::refused && plan.transaction == 0 && !deletes) return;
+  if (!engine::holds(engine::Rule::publish_count)) return;
+  // What stands there is older than what was to be published.
   cache.invalidate({.slot = cache.slot_number(key.hash), .done = done_now(), .keys = std::span(&key.hash, 1)});
 }
 
 void publish_all() {
   for (uint32_t i = 0; i < own_event_count(); ++i) {
     const std::optional<OwnEvent> event = own_event(i);
-    if (event && event->kind == EventKind::held && is_still_held(i)) publish(*event->held);
+    if (event && event->kind == EventKind::held && is_still_held(i)) publish(*event->held, event->deletes);
   }
 }
 

@@ -23,6 +23,7 @@ CLIENT_TESTS := $(sort $(wildcard test/clients/*/run))
 
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 FUZZ_SECONDS ?= 60
+CONSISTENCY_SECONDS ?= 60
 
 PG_CONFIG ?= pg_config
 PGXS := $(wildcard $(shell $(PG_CONFIG) --pgxs 2>/dev/null))
@@ -144,6 +145,9 @@ clients: not-as-root
 	  PG_CONFIG='$(PG_CONFIG)' $$run && echo "ok - $$run" || { echo "not ok - $$run"; failed=1; }; \
 	done; exit $$failed
 
+consistency: not-as-root
+	@PG_CONFIG='$(PG_CONFIG)' test/consistency/run --seconds $(CONSISTENCY_SECONDS)
+
 check-docs: not-as-root
 	@PG_CONFIG='$(PG_CONFIG)' test/clients/with_server scripts/check_docs
 
@@ -182,6 +186,9 @@ fuzz:
 	  echo "ok - fuzzer $$name, $(FUZZ_SECONDS) s" || { echo "not ok - fuzzer $$name"; failed=1; }; \
 	done; exit $$failed
 
+model:
+	@test/model/run
+
 bench:
 	$(call cmake,bench,-DCMAKE_BUILD_TYPE=Release -DPGCACHE_TESTS=OFF -DPGCACHE_BENCH=ON)
 	set -e; for source in $(wildcard bench/*.cpp); do build/bench/$$(basename $$source .cpp); done
@@ -211,11 +218,13 @@ help:
 	@echo '  installcheck-isolation test/isolation/specs/*.spec'
 	@echo '  installcheck-tap       test/t/*.pl'
 	@echo '  installcheck-existing  sql/*.sql in the running server that PGHOST, PGPORT name'
+	@echo '  consistency            the search for stale reads, for CONSISTENCY_SECONDS (60)'
 	@echo '  clients                test/clients/*/run'
 	@echo '  check-docs             every example of the docs'
 	@echo 'Without PostgreSQL:'
 	@echo '  unit                   unit tests'
 	@echo '  unit-asan, unit-tsan   the same under the address and undefined, or the thread sanitizer'
+	@echo '  model                  the model of the commit-exact protocol, whole and with each rule left out'
 	@echo '  fuzz                   every fuzzer for FUZZ_SECONDS (60), with clang'
 	@echo '  bench                  the benchmarks in bench/*.cpp'
 	@echo '  lint, tidy             clang-format and scripts/check_sources; clang-tidy'
@@ -224,5 +233,5 @@ help:
 
 force:
 .PHONY: all install uninstall clean check-symbols no-postgresql installcheck installcheck-regress \
-	installcheck-isolation installcheck-tap installcheck-existing clean-tests not-as-root clients check-docs \
-	unit unit-asan unit-tsan fuzz bench lint format tidy help force
+	installcheck-isolation installcheck-tap installcheck-existing clean-tests not-as-root clients consistency check-docs \
+	unit unit-asan unit-tsan fuzz model bench lint format tidy help force

@@ -74,7 +74,7 @@ SELECT name FROM relations WHERE relkind = 'v' AND coalesce('security_invoker=fa
 
 -- What writes is neither STRICT, which would swallow a NULL key, nor done in a parallel worker; what reads shared memory is volatile.
 SELECT signature, provolatile, proparallel, proisstrict FROM functions
-WHERE proname ~ '^cache_(set|take|delete|touch|incr|clear)' AND (proisstrict OR proparallel <> 'u' OR provolatile <> 'v');
+WHERE proname ~ '^cache_(set|take|delete|touch|incr|clear|invalidate)' AND (proisstrict OR proparallel <> 'u' OR provolatile <> 'v');
 SELECT signature, provolatile, proparallel, proisstrict FROM functions
 WHERE proname ~ '^cache_(get|exists|ttl|entry|keys)' AND (NOT proisstrict OR proparallel <> 's' OR provolatile <> 'v');
 
@@ -89,21 +89,21 @@ WHERE relkind = 'v'
   AND NOT EXISTS (SELECT FROM pgcache.privilege p WHERE p.object NOT LIKE '%(%' AND to_regclass(p.object) = r.name);
 
 -- Unknown literals resolve in every function.
-SELECT cache_set('k', '1', '1 hour', 'always', 'false', NULL), cache_get('k'), cache_take('k');
-SELECT cache_set_text('k', 'one', '1 hour', 'always', 'false', NULL), cache_get_text('k'), cache_take_text('k');
-SELECT cache_set_bytes('k', '\x01', '1 hour', 'always', 'false', NULL), cache_get_bytes('k'), cache_take_bytes('k');
-SELECT cache_set_many('{"k": 1}', '1 hour'), cache_get_many('{k}');
-SELECT cache_set_many_text('{k}', '{one}', '1 hour'), cache_get_many_text('{k}');
-SELECT cache_set_many_bytes('{k}', '{"\\x01"}', '1 hour'), cache_get_many_bytes('{k}');
+SELECT cache_set('k', '1', '1 hour', 'always', 'false', NULL, '{a}', 'false'), cache_get('k'), cache_take('k');
+SELECT cache_set_text('k', 'one', '1 hour', 'always', 'false', NULL, '{a}', 'false'), cache_get_text('k'), cache_take_text('k');
+SELECT cache_set_bytes('k', '\x01', '1 hour', 'always', 'false', NULL, '{a}', 'false'), cache_get_bytes('k'), cache_take_bytes('k');
+SELECT cache_set_many('{"k": 1}', '1 hour', '{a}', 'false'), cache_get_many('{k}');
+SELECT cache_set_many_text('{k}', '{one}', '1 hour', '{a}', 'false'), cache_get_many_text('{k}');
+SELECT cache_set_many_bytes('{k}', '{"\\x01"}', '1 hour', '{a}', 'false'), cache_get_many_bytes('{k}');
 SELECT cache_exists('k'), cache_ttl('k') <= '1 hour' AS ttl, cache_touch('k', '2 hours'), (cache_entry('k')).kind, cache_delete('k', NULL);
 SELECT cache_incr('k', '5', '1 hour', 'true');
 SELECT key, kind FROM cache_keys('k', '10');
-SELECT cache_delete_many('{k}'), cache_delete_matching('k');
+SELECT cache_delete_many('{k}'), cache_delete_matching('k'), cache_invalidate('{a}');
 -- And so does named notation, without quotes.
-SELECT cache_set(key => 'k', value => '1', ttl => '1 hour', mode => 'always', keep_ttl => false, if_version => NULL),
+SELECT cache_set(key => 'k', value => '1', ttl => '1 hour', mode => 'always', keep_ttl => false, if_version => NULL, tags => NULL, immediate => true),
        cache_incr(key => 'k', by => 2, ttl => NULL, create_missing => true), cache_touch(key => 'k', ttl => NULL), cache_delete(key => 'k', if_version => NULL);
-SELECT cache_set_many(entries => '{"k": 1}', ttl => '1 hour'), cache_set_many_text(keys => '{t}', new_values => '{one}', ttl => '1 hour'),
-       cache_set_many_bytes(keys => '{b}', new_values => '{one}', ttl => '1 hour');
+SELECT cache_set_many(entries => '{"k": 1}', ttl => '1 hour', tags => '{a}', immediate => true), cache_set_many_text(keys => '{t}', new_values => '{one}', ttl => '1 hour', tags => '{a}', immediate => true),
+       cache_set_many_bytes(keys => '{b}', new_values => '{one}', ttl => '1 hour', tags => '{a}', immediate => true), cache_invalidate(tags => '{b}');
 SELECT key, kind FROM cache_keys(pattern => 't', max => 1);
 DROP VIEW functions, relations, arguments CASCADE;
 

@@ -61,7 +61,7 @@ TRUNCATE caught;
 -- But not for pgcache.
 SELECT pgcache.grant_to('regress_pgcache_victim', 'admin');
 SELECT item, ok FROM pgcache.check() WHERE item <> 'memory';
-SELECT public.cache_set('k', '1'), public.cache_set_text('t', 'x'), public.cache_get('k'), public.cache_incr('n'), public.cache_delete_matching('k'), public.cache_clear();
+SELECT public.cache_set('k', '1'), public.cache_set_text('t', 'x'), public.cache_get('k'), public.cache_incr('n'), public.cache_delete_matching('k'), public.cache_invalidate('{t}'), public.cache_clear();
 SELECT count(*) > 0 AS has_rows FROM public.cache_stats;
 SELECT pgcache.revoke_from('regress_pgcache_victim');
 SELECT pgcache.grant_to('regress_pgcache_victim');

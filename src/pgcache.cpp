@@ -28,7 +28,7 @@ void _PG_init(void) {
   pgcache::install_shared_cache();
   pgcache::install_dropped_databases();
   pgcache::install_publication();
-  pgcache::pg::install_outermost_snapshot();
+  pgcache::pg::install_statement_watch();
   pgcache::pg::install_privilege_hint();
   pgcache::install_worker();
 }

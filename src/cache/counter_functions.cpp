@@ -1,6 +1,7 @@
 // cache_incr: atomic on a counter in place; on a JSON integer by compare and set.
 #include "cache/reading.hpp"
 #include "cache/storing.hpp"
+#include "cache/visibility.hpp"
 
 extern "C" {
 #include "common/int.h"
@@ -76,6 +77,7 @@ PGCACHE_FUNCTION(pgcache_incr) {
   const TimestampTz now = pg::clock_now();
   const engine::Expiry expiry = expiry_argument(fcinfo, 2, now);
   const bool create_missing = PG_GETARG_BOOL(3);
+  settle(key, {});
   for (;;) {
     const engine::CounterResult result = cache.increment(key, by, expiry, create_missing, pg::for_reading(now));
     switch (result.status) {

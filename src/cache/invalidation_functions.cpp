@@ -97,9 +97,10 @@ int64_t clear_at_once() {
   PG_ENSURE_ERROR_CLEANUP(clearing_ends, PointerGetDatum(&database));
   {
     // From here on nobody reads an older entry; the rest counts them and takes their memory back.
+    const engine::Version floor = cache.slot_state(cache.database_slot(my_database)).floor;
     cache.invalidate_database(my_database, done_before());
     uint64_t dropped = 0;
-    for (engine::ScanCursor cursor; cache.sweep_database(cursor, my_database, pg::now_for_reading(), dropped);) {
+    for (engine::ScanCursor cursor; cache.sweep_database(cursor, my_database, pg::now_for_reading(), dropped, floor);) {
       total = dropped;
       CHECK_FOR_INTERRUPTS();
     }

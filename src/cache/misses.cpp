@@ -14,6 +14,7 @@ constexpr long kMost = 131'072;
 struct Miss {
   uint64_t key_hash;
   engine::Version number;
+  bool refused;
 };
 
 // Two generations: when the young one is full, it becomes the old one, and that is forgotten.
@@ -53,11 +54,20 @@ Miss* find(HTAB* generation, uint64_t key_hash) {
 }  // namespace
 
 void remember_miss(const engine::Key& key, engine::Version number) {
-  if (find(old, key.hash) != nullptr) return;
+  if (Miss* known = find(old, key.hash); known != nullptr) {
+    if (known->refused) *known = {key.hash, number, false};
+    return;
+  }
   make_room();
   bool found = false;
   auto* miss = static_cast<Miss*>(hash_search(young, &key.hash, HASH_ENTER, &found));
-  if (!found) miss->number = number;
+  if (!found || miss->refused) *miss = {key.hash, number, false};
+}
+
+void remember_refused(const engine::Key& key, engine::Version number) {
+  remember_miss(key, number);
+  for (HTAB* generation : {young, old})
+    if (Miss* miss = find(generation, key.hash); miss != nullptr) miss->refused = true;
 }
 
 std::optional<engine::Version> take_miss(const engine::Key& key) {

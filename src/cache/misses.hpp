@@ -1,5 +1,6 @@
 // The misses of this backend: a value that it stores under a key must not have been invalidated since its first miss of
-// the key that no set has followed. Of several, the first counts: the value may have been computed after any.
+// the key that no set has followed, or that the last was refused for. Of several, the first counts: the value may have
+// been computed after any.
 //
 // Remembered are the last kMost to twice as many; a set of a key whose miss is forgotten is judged by its snapshot
 // alone. A key that the backend itself has deleted since is no reason to refuse its set: who deletes and sets it means
@@ -12,6 +13,8 @@
 namespace pgcache {
 
 void remember_miss(const engine::Key& key, engine::Version number);
+// Again, after a set that was refused for it: until the next miss.
+void remember_refused(const engine::Key& key, engine::Version number);
 // Forgets it.
 std::optional<engine::Version> take_miss(const engine::Key& key);
 

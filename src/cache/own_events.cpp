@@ -4,6 +4,7 @@
 #include "cache/settings.hpp"
 #include "cache/shared_cache.hpp"
 #include "pg/compat.hpp"
+#include "pg/transactions.hpp"
 
 extern "C" {
 #include "access/xact.h"
@@ -254,7 +255,9 @@ namespace internal {
 bool own_events = false;
 }
 
-bool events_are_held() { return IsTransactionBlock() || TransactionIdIsValid(GetTopTransactionIdIfAny()); }
+bool events_are_held() {
+  return IsTransactionBlock() || TransactionIdIsValid(GetTopTransactionIdIfAny()) || pg::statement_writes();
+}
 
 Own own_state(const engine::Key& key) {
   const Event* event = latest_on(name_of(key));

@@ -54,7 +54,8 @@ extern bool own_events;
 
 inline bool have_own_events() { return unlikely(internal::own_events); }
 
-// Whether what is done now takes effect at commit: in a transaction block, or in a transaction that has an id.
+// Whether what is done now takes effect at commit: in a transaction block, in a transaction that has an id, or in a
+// statement that will give it one.
 bool events_are_held();
 
 // Only where there are own events.
@@ -72,7 +73,8 @@ bool own_pattern_matches(std::string_view key, bool with_early);
 void hold_set(const engine::Key& key, const HeldSet& like, engine::Bytes value, std::span<const uint32_t> tags);
 // An early one unless events are held.
 void note_deleted(const engine::Key& key);
-// A set that was refused: what stands there may be older than what this transaction has written.
+// A set that was refused because its value may be out of date: what stands there may be older than what this
+// transaction has written.
 void note_refused(const engine::Key& key);
 void note_invalidated(engine::SlotNumber tag);
 void note_pattern(const struct varlena* pattern);

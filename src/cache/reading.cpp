@@ -89,13 +89,9 @@ engine::EntryInfo missed(const engine::Key& key, engine::Version sequence) {
   return miss;
 }
 
-// What this transaction has held or deleted itself: a miss is nothing that a later set would follow.
+// What this transaction has held or deleted itself.
 EntryValue read_own(const engine::Key& key, const Own& own, engine::Kinds kinds, TimestampTz now) {
-  if (own.state != OwnState::held || !is_readable(*own.held, key, now)) {
-    engine::EntryInfo miss;
-    miss.version = cache.sequence();
-    return {nullptr, miss};
-  }
+  if (own.state != OwnState::held || !is_readable(*own.held, key, now)) return {nullptr, missed(key, cache.sequence())};
   if ((kinds & engine::only(own.held->kind)) == 0) raise_wrong_kind(own.held->kind, kinds);
   const engine::Bytes bytes = own.held->value();
   struct varlena* value = allocate(bytes.size());
@@ -130,7 +126,10 @@ std::optional<engine::EntryInfo> find_entry(const engine::Key& key, TimestampTz 
   if (have_own_events()) {
     const Own own = own_state(key);
     if (own.state == OwnState::held && is_readable(*own.held, key, now)) return info_of(*own.held);
-    if (own.state != OwnState::untouched) return std::nullopt;
+    if (own.state != OwnState::untouched) {
+      missed(key, cache.sequence());
+      return std::nullopt;
+    }
   }
   engine::Version sequence = 0;
   if (!shared_is_closed()) {

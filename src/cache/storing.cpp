@@ -9,7 +9,9 @@ namespace pgcache {
 
 namespace {
 
-bool refuse() {
+// The miss stays remembered: the value is no better if it is offered once more.
+bool refuse(const engine::Key& key, std::optional<engine::Version> missed_at) {
+  if (missed_at) remember_refused(key, *missed_at);
   count(&Counts::refused);
   return false;
 }
@@ -25,7 +27,8 @@ engine::WriteRequest shared_form(const SetRequest& request) {
   return write;
 }
 
-bool store_at_once(const SetRequest& request, const engine::KnownStamps* known, TimestampTz now) {
+bool store_at_once(const SetRequest& request, const engine::KnownStamps* known,
+                   std::optional<engine::Version> missed_at, TimestampTz now) {
   engine::WriteRequest write = shared_form(request);
   write.known = known;
   engine::Status status = write_at_once(request.key, write, now);
@@ -35,7 +38,7 @@ bool store_at_once(const SetRequest& request, const engine::KnownStamps* known, 
     take_miss(request.key);  // the one that this look has made
     status = write_at_once(request.key, write, now);
   }
-  if (status == engine::Status::outdated) return refuse();
+  if (status == engine::Status::outdated) return refuse(request.key, missed_at);
   return status == engine::Status::ok;
 }
 
@@ -49,9 +52,11 @@ bool mode_allows(engine::WriteMode mode, bool exists) {
   return mode == engine::WriteMode::always || (mode == engine::WriteMode::if_present) == exists;
 }
 
-// What must be so at the commit: of the first set under the key, unless this transaction has deleted the key before.
+// What must be so at the commit: of the first conditional set under the key, unless one without a condition follows, or
+// this transaction has deleted the key before.
 void set_condition(HeldSet& like, const SetRequest& request, const Own& own, bool exists) {
   like.mode = engine::WriteMode::always;
+  if (request.mode == engine::WriteMode::always && !request.if_version) return;
   if (own.state == OwnState::held) {
     like.mode = own.held->mode;
     like.if_version = own.held->if_version;
@@ -75,18 +80,18 @@ bool hold(const SetRequest& request, std::optional<engine::Version> missed_at, T
   const std::optional<engine::EntryInfo> existing = find_entry(request.key, now);
   const Own own = own_state_of(request.key);
   if (!existing) take_miss(request.key);  // the one that this look has made
-  if (!mode_allows(request.mode, existing.has_value())) return false;
-  if (request.if_version) {
-    if (existing && existing->version != *request.if_version) return false;
-    if (!existing) missed_at = request.if_version;
-  }
+  // Then it is no set, and says nothing about what stands there: it may be somebody else's lock.
+  if (!mode_allows(request.mode, existing.has_value()) ||
+      (request.if_version && existing && existing->version != *request.if_version))
+    return false;
+  if (request.if_version && !existing) missed_at = request.if_version;
   HeldSet like{};
   engine::KnownStamps known;
   const bool stale = (request.if_version && !existing && !still_missing(request, *missed_at)) ||
                      !may_store(request.key, request.tags, missed_at, known);
   if (stale) {
     note_refused(request.key);
-    return refuse();
+    return refuse(request.key, missed_at);
   }
   like.kind = request.kind;
   like.expires_at = end_of(request.expiry, existing);
@@ -110,11 +115,15 @@ engine::Status write_at_once(const engine::Key& key, const engine::WriteRequest&
 
 bool set_entry(const SetRequest& request, TimestampTz now) {
   const std::optional<engine::Version> missed_at = take_miss(request.key);
-  if (request.immediate) return store_at_once(request, nullptr, now);
+  if (request.immediate) {
+    settle(request.key, request.tags.span());
+    return store_at_once(request, nullptr, std::nullopt, now);
+  }
   if (events_are_held()) return hold(request, missed_at, now);
   engine::KnownStamps known;
-  if (!may_store(request.key, request.tags, request.if_version ? std::nullopt : missed_at, known)) return refuse();
-  return store_at_once(request, &known, now);
+  if (!may_store(request.key, request.tags, request.if_version ? std::nullopt : missed_at, known))
+    return refuse(request.key, missed_at);
+  return store_at_once(request, &known, missed_at, now);
 }
 
 bool touch_held(const engine::Key& key, engine::Milliseconds expires_at) {

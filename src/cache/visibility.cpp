@@ -63,6 +63,7 @@ bool sees(const View& view, engine::Transaction done, engine::Transaction blocke
 // Whether none of the slot's pending invalidations has committed. Counts those of prepared transactions that have, and
 // takes those out that were rolled back: nobody else will.
 bool none_is_due(engine::SlotNumber number, const engine::SlotState& slot) {
+  bool due = slot.unlisted;
   for (const engine::Transaction pending : slot.pending) {
     if (pending == 0) continue;
     const engine::Transaction transaction = pending & ~engine::kPrepared;
@@ -75,9 +76,9 @@ bool none_is_due(engine::SlotNumber number, const engine::SlotState& slot) {
     if (prepared && !pg::is_in_progress(transaction))
       cache.invalidate(
           {.slot = number, .done = pg::first_not_completed(), .ends_entries = true, .keys = {}, .leaves = pending});
-    return false;
+    due = true;
   }
-  return !slot.unlisted;
+  return !due;
 }
 
 // The slot once all that was due is counted; nothing while that is up to somebody else.
@@ -112,6 +113,16 @@ bool may_take(const engine::Key& key, engine::Version version, const engine::Evi
   for (const engine::SlotNumber tag : evidence.tags.span())
     if (!slot_allows(*view, tag, version)) return false;
   return true;
+}
+
+void settle(const engine::Key& key, std::span<const uint32_t> tags) {
+  if (!cache_is_exact()) return;
+  const auto settle_slot = [](engine::SlotNumber number) {
+    if (const engine::SlotState slot = cache.slot_state(number); slot.is_pending()) none_is_due(number, slot);
+  };
+  settle_slot(cache.slot_number(key.hash));
+  settle_slot(cache.database_slot(my_database));
+  std::for_each(tags.begin(), tags.end(), settle_slot);
 }
 
 bool is_due(const engine::Key& key, const engine::Evidence& evidence) {

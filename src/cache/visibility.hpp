@@ -12,6 +12,9 @@ namespace pgcache {
 // on, and none of those has committed that is not counted yet. On a standby it may take any.
 bool may_take(const engine::Key& key, engine::Version version, const engine::Evidence& evidence);
 
+// Counts what prepared transactions that have ended have invalidated of the key, the tags and the whole database.
+void settle(const engine::Key& key, std::span<const uint32_t> tags);
+
 // Whether an invalidation of what the entry depends on has committed that is not counted yet, whatever the snapshot.
 bool is_due(const engine::Key& key, const engine::Evidence& evidence);
 

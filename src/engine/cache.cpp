@@ -261,7 +261,8 @@ bool Cache::scan(ScanCursor& cursor, uint16_t database, Milliseconds now, ScanBa
   return true;
 }
 
-bool Cache::sweep_database(ScanCursor& cursor, uint16_t database, Milliseconds now, uint64_t& dropped) noexcept {
+bool Cache::sweep_database(ScanCursor& cursor, uint16_t database, Milliseconds now, uint64_t& dropped,
+                           Version alive_above) noexcept {
   if (cursor.shard >= geometry_.shards) return false;
   const auto shard = static_cast<uint16_t>(cursor.shard);
   const Index buckets = index(shard);
@@ -276,12 +277,13 @@ bool Cache::sweep_database(ScanCursor& cursor, uint16_t database, Milliseconds n
         found.record = segments_.record(bucket.addresses[entry]);
         touched(1, kRecordHeaderBytes);
         if (found.record.database() != database || !ended(found.record, now)) continue;
-        const bool live = !expired(found.record, now);
+        const bool in_time = !expired(found.record, now);
+        const bool live = in_time && found.record.version() > alive_above && !tag_ended(found.record);
         const HashParts hash_of_key{hash(database, found.record.key())};
         const uint32_t address = bucket.addresses[entry];
         found.place =
             buckets.find(hash_of_key, [address](uint32_t candidate) noexcept { return candidate == address; });
-        erase(shard, found, hash_of_key, live ? Loss::invalidated : Loss::expired);
+        erase(shard, found, hash_of_key, in_time ? Loss::invalidated : Loss::expired);
         dropped += live ? 1 : 0;
       }
     }

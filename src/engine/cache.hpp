@@ -142,9 +142,10 @@ class Cache {
   void unblock(SlotNumber slot, Transaction blocked, Transaction done) noexcept;
   // Once all that lies in a gap has been swept, it is over, unless it has grown meanwhile.
   void close_gap(uint16_t database, Version gap_to) noexcept;
-  // Drops entries that invalidate_database has ended, a step at a time; counts the ones that were live. False when
+  // Drops entries that have ended, a step at a time; counts those that only a floor above `alive_above` has. False when
   // over.
-  bool sweep_database(ScanCursor& cursor, uint16_t database, Milliseconds now, uint64_t& dropped) noexcept;
+  bool sweep_database(ScanCursor& cursor, uint16_t database, Milliseconds now, uint64_t& dropped,
+                      Version alive_above = 0) noexcept;
   // One step of giving expired memory back: looks at some thousand segments, rewrites or frees at most one.
   ExpiryStep expire(ExpiryCursor& cursor, Milliseconds now) noexcept;
 
@@ -201,6 +202,7 @@ class Cache {
   // The slot of its key is not looked at.
   [[nodiscard]] bool ended(const Record& record, Milliseconds now) const noexcept;
   [[nodiscard]] bool invalidated(const Record& record) const noexcept;
+  [[nodiscard]] bool tag_ended(const Record& record) const noexcept;
   [[nodiscard]] bool expired(const Record& record, Milliseconds now) const noexcept;
   [[nodiscard]] EntryInfo info(const Record& record) const noexcept;
   [[nodiscard]] EntryInfo miss() const noexcept;

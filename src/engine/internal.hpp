@@ -44,6 +44,7 @@ struct Cache::Incoming {
   LargeValue large{0, kNone, kNone, 0};
   Bytes inline_part;
   bool is_large = false;
+  Version ended = 0;     // the version that stood there and was no more
   bool returns = false;  // evicted not long ago: it goes straight to the main queue
 
   [[nodiscard]] uint32_t inline_bytes() const noexcept {
@@ -70,15 +71,20 @@ inline bool Cache::expired(const Record& record, Milliseconds now) const noexcep
   return expiry != 0 && storable(now) >= expiry;
 }
 
+inline bool Cache::tag_ended(const Record& record) const noexcept {
+  bool over = false;
+  const Version version = record.version();
+  if (record.tagged())
+    record.visit_tags([&](uint32_t slot) noexcept { return !(over = version <= load_acquire(slots_[slot].floor)); });
+  return over;
+}
+
 inline bool Cache::invalidated(const Record& record) const noexcept {
   const Database& database = databases_[record.database()];
   const Version version = record.version();
   if (version <= load_acquire(database.slot.floor)) return true;
   if (version <= load_acquire(database.gap_to) && version > load_relaxed(database.gap_from)) return true;
-  bool over = false;
-  if (record.tagged())
-    record.visit_tags([&](uint32_t slot) noexcept { return !(over = version <= load_acquire(slots_[slot].floor)); });
-  return over;
+  return tag_ended(record);
 }
 
 inline bool Cache::ended(const Record& record, Milliseconds now) const noexcept {

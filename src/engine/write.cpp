@@ -195,6 +195,7 @@ Cache::Found Cache::find_to_write(const Key& key, Incoming& incoming, Millisecon
   __builtin_prefetch(&meta, 1);
   if (!ended(existing.record, now) && existing.record.version() > slot(key).floor) return existing;
   const bool in_time = !expired(existing.record, now);
+  if (in_time) incoming.ended = existing.record.version();
   incoming.returns = !in_time && worth_keeping(meta, existing.record);
   erase(shard_of(key), existing, HashParts{key.hash}, in_time ? Loss::invalidated : Loss::expired);
   return {};
@@ -246,6 +247,7 @@ WriteResult Cache::place(const Key& key, const WriteRequest& request, Incoming& 
   // Numbered before the slots are looked at: an invalidation that the look misses ends this entry.
   const Version version = next_version();
   if (const Status status = may_write(key, existing, request, version); status != Status::ok) return {status, 0};
+  if (incoming.ended != 0 && request.if_version == incoming.ended) return {Status::outdated, 0};
   incoming.tags = request.tags;
   if (existing && request.keep_tags) keep_tags(existing, incoming);
   // What is made from the entry before must not outlive its end.

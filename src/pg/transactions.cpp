@@ -28,11 +28,14 @@ bool is_in_log(engine::Transaction transaction) {
 // The snapshot of the outermost ExecutorRun, and how many of them are running.
 Snapshot outermost = nullptr;
 int running = 0;
+int writing = 0;  // of these, that change rows
 ExecutorRun_hook_type previous_run = nullptr;
 
 void run(PGCACHE_EXECUTOR_RUN_PARAMETERS) {
   if (running == 0) outermost = query->snapshot;
+  const int writes = query->operation != CMD_SELECT || query->plannedstmt->hasModifyingCTE ? 1 : 0;
   ++running;
+  writing += writes;
   PG_TRY();
   {
     if (previous_run != nullptr)
@@ -42,6 +45,7 @@ void run(PGCACHE_EXECUTOR_RUN_PARAMETERS) {
   }
   PG_FINALLY();
   {
+    writing -= writes;
     if (--running == 0) outermost = nullptr;
   }
   PG_END_TRY();
@@ -93,13 +97,15 @@ uint32_t prepared_transactions(Oid database, engine::Transaction* to, uint32_t m
 
 uint32_t most_prepared_transactions() { return static_cast<uint32_t>(max_prepared_xacts); }
 
+bool statement_writes() { return writing > 0; }
+
 Snapshot outermost_snapshot() {
   // A procedure's or a DO block's statements run each for itself, under the snapshot that their portal keeps.
   if (ActivePortal != nullptr && ActivePortal->portalSnapshot != nullptr) return ActivePortal->portalSnapshot;
   return outermost;
 }
 
-void install_outermost_snapshot() {
+void install_statement_watch() {
   previous_run = ExecutorRun_hook;
   ExecutorRun_hook = run;
 }

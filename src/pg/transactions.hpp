@@ -32,8 +32,11 @@ bool is_in_progress(engine::Transaction transaction);
 uint32_t prepared_transactions(Oid database, engine::Transaction* to, uint32_t most);
 uint32_t most_prepared_transactions();
 
+// Whether a statement runs that changes rows, even if it has not come to the first yet.
+bool statement_writes();
+
 // The snapshot of the outermost statement that runs, which may be the active one; nullptr if there is none.
 Snapshot outermost_snapshot();
-void install_outermost_snapshot();
+void install_statement_watch();
 
 }  // namespace pgcache::pg

@@ -14,8 +14,10 @@ constexpr long kMost = 131'072;
 struct Miss {
   uint64_t key_hash;
   engine::Version number;
-  bool refused;
+  uint64_t refused_in;  // the transaction whose set was refused for it; 0: none was
 };
+
+uint64_t transaction = 1;  // of this backend
 
 // Two generations: when the young one is full, it becomes the old one, and that is forgotten.
 HTAB* young = nullptr;
@@ -55,27 +57,29 @@ Miss* find(HTAB* generation, uint64_t key_hash) {
 
 void remember_miss(const engine::Key& key, engine::Version number) {
   if (Miss* known = find(old, key.hash); known != nullptr) {
-    if (known->refused) *known = {key.hash, number, false};
+    if (known->refused_in != 0) *known = {key.hash, number, 0};
     return;
   }
   make_room();
   bool found = false;
   auto* miss = static_cast<Miss*>(hash_search(young, &key.hash, HASH_ENTER, &found));
-  if (!found || miss->refused) *miss = {key.hash, number, false};
+  if (!found || miss->refused_in != 0) *miss = {key.hash, number, 0};
 }
 
 void remember_refused(const engine::Key& key, engine::Version number) {
   remember_miss(key, number);
   for (HTAB* generation : {young, old})
-    if (Miss* miss = find(generation, key.hash); miss != nullptr) miss->refused = true;
+    if (Miss* miss = find(generation, key.hash); miss != nullptr) miss->refused_in = transaction;
 }
+
+void forget_refusals() { ++transaction; }
 
 std::optional<engine::Version> take_miss(const engine::Key& key) {
   std::optional<engine::Version> number;
   for (HTAB* generation : {young, old}) {
     const Miss* miss = find(generation, key.hash);
     if (miss == nullptr) continue;
-    number = miss->number;
+    if (miss->refused_in == 0 || miss->refused_in == transaction) number = miss->number;
     hash_search(generation, &key.hash, HASH_REMOVE, nullptr);
   }
   return number;

@@ -1,5 +1,5 @@
 // The misses of this backend: a value that it stores under a key must not have been invalidated since its first miss of
-// the key that no set has followed, or that the last was refused for. Of several, the first counts: the value may have
+// the key that no set has followed. Of several, the first counts: the value may have
 // been computed after any.
 //
 // Remembered are the last kMost to twice as many; a set of a key whose miss is forgotten is judged by its snapshot
@@ -13,8 +13,9 @@
 namespace pgcache {
 
 void remember_miss(const engine::Key& key, engine::Version number);
-// Again, after a set that was refused for it: until the next miss.
+// Again, after a set that was refused for it: until the next miss or the transaction's end.
 void remember_refused(const engine::Key& key, engine::Version number);
+void forget_refusals();
 // Forgets it.
 std::optional<engine::Version> take_miss(const engine::Key& key);
 

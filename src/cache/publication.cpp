@@ -301,6 +301,7 @@ void publish_all() {
 
 void end() {
   plan = Plan{};
+  forget_refusals();
   forget_own_events();
 }
 

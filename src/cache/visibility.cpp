@@ -152,34 +152,69 @@ engine::Version number_of_miss(engine::Version sequence) {
   return active && sees(*active, done, 0) && (!outermost || sees(*outermost, done, 0)) ? sequence : 0;
 }
 
+namespace {
+
+// Whose values may come in: the active snapshot's, and the outermost one's if there is another.
+struct Sources {
+  std::optional<View> active;
+  std::optional<View> outermost;
+
+  [[nodiscard]] engine::Transaction first() const {
+    return std::min(active->bounds.first, outermost ? outermost->bounds.first : active->bounds.first);
+  }
+  [[nodiscard]] bool see(const engine::SlotState& slot) const {
+    return sees(*active, slot.done, slot.blocked) && (!outermost || sees(*outermost, slot.done, slot.blocked));
+  }
+};
+
+// Counts whatever nobody has counted yet and may be.
+void settle_slot(engine::SlotNumber number, const Sources& sources) {
+  const engine::SlotState slot = cache.slot_state(number);
+  if (slot.is_pending() && engine::holds(engine::Rule::pending)) none_is_due(number, slot);
+  if (slot.blocked != 0 && slot.blocked < sources.first())
+    cache.unblock(number, slot.blocked, pg::first_not_completed());
+}
+
+bool slot_admits(engine::SlotNumber number, const Sources& sources) {
+  const engine::SlotState slot = cache.slot_state(number);
+  if (slot.counting) return false;
+  if (slot.is_pending() && engine::holds(engine::Rule::pending) && !none_is_due(number, slot)) return false;
+  return !engine::holds(engine::Rule::seen_at_fill) || sources.see(slot);
+}
+
+bool is_unchanged(engine::SlotNumber number, std::optional<engine::Version> missed_at) {
+  if (!missed_at || !engine::holds(engine::Rule::miss_number)) return true;
+  const engine::SlotState slot = cache.slot_state(number);
+  return !slot.counting && (slot.stamp <= *missed_at || is_own_deletion(number, slot.stamp, *missed_at));
+}
+
+// Calls visit(slot) for all that an entry depends on, until it returns false.
+template <typename Visit>
+bool for_each_slot(const engine::Key& key, const engine::TagSlots& tags, Visit visit) {
+  const std::span<const uint32_t> of_tags = tags.span();
+  return visit(cache.slot_number(key.hash)) && visit(cache.database_slot(my_database)) &&
+         std::all_of(of_tags.begin(), of_tags.end(), visit);
+}
+
+}  // namespace
+
 bool may_store(const engine::Key& key, const engine::TagSlots& tags, std::optional<engine::Version> missed_at,
                engine::KnownStamps& known) {
+  const bool exact = cache_is_exact();
+  Sources sources;
+  if (exact) sources = {active_view(), outermost_view()};
+  if (exact && !sources.active) return false;
+  // First, because it moves stamps.
+  if (exact)
+    for_each_slot(key, tags, [&](engine::SlotNumber number) {
+      settle_slot(number, sources);
+      return true;
+    });
   known.key = known.database = cache.sequence();
   std::fill_n(known.tags, tags.count, known.key);
-  const bool exact = cache_is_exact();
-  const std::optional<View> active = exact ? active_view() : std::nullopt;
-  const std::optional<View> outermost = exact ? outermost_view() : std::nullopt;
-  if (exact && !active) return false;
-  const auto allows = [&](engine::SlotNumber number) {
-    std::optional<engine::SlotState> settled = exact ? settled_state(number) : cache.slot_state(number);
-    if (settled && settled->blocked != 0 && exact &&
-        settled->blocked < (outermost ? *outermost : *active).bounds.first) {
-      cache.unblock(number, settled->blocked, pg::first_not_completed());
-      settled = settled_state(number);
-    }
-    if (!settled || settled->counting) return false;
-    const engine::SlotState& slot = *settled;
-    if (missed_at && engine::holds(engine::Rule::miss_number) && slot.stamp > *missed_at &&
-        !is_own_deletion(number, slot.stamp, *missed_at))
-      return false;
-    if (!exact || !engine::holds(engine::Rule::seen_at_fill)) return true;
-    if (outermost && !sees(*outermost, slot.done, slot.blocked)) return false;
-    return sees(*active, slot.done, slot.blocked);
-  };
-  if (!allows(cache.slot_number(key.hash)) || !allows(cache.database_slot(my_database))) return false;
-  for (const engine::SlotNumber tag : tags.span())
-    if (!allows(tag)) return false;
-  return true;
+  return for_each_slot(key, tags, [&](engine::SlotNumber number) {
+    return is_unchanged(number, missed_at) && (!exact || slot_admits(number, sources));
+  });
 }
 
 }  // namespace pgcache

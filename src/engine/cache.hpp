@@ -230,6 +230,7 @@ class Cache {
   [[nodiscard]] Place make_place(uint16_t shard, HashParts hash) noexcept;
   void note_expiry(SegmentMeta& meta, Milliseconds expiry) noexcept;
   void forget_record(uint16_t shard, uint32_t segment, Record record, Loss loss) noexcept;
+  void note_end(uint64_t hash, const Record& record) noexcept;
   void erase(uint16_t shard, const Found& found, HashParts hash, Loss loss) noexcept;
   void close_if_empty(uint16_t shard, uint32_t segment) noexcept;
   void open_segment(uint16_t shard, QueueName queue, uint32_t ttl_class, uint32_t segment) noexcept;

@@ -44,7 +44,6 @@ struct Cache::Incoming {
   LargeValue large{0, kNone, kNone, 0};
   Bytes inline_part;
   bool is_large = false;
-  Version ended = 0;     // the version that stood there and was no more
   bool returns = false;  // evicted not long ago: it goes straight to the main queue
 
   [[nodiscard]] uint32_t inline_bytes() const noexcept {

@@ -40,6 +40,7 @@ void Cache::drop_others(uint16_t shard, uint32_t segment, Pass pass, Millisecond
         buckets.find(hash_of_key, [address](uint32_t candidate) noexcept { return candidate == address; });
     buckets.vacate(hash_of_key, place);
     const Loss loss = !over ? Loss::evicted : expired(record, now) ? Loss::expired : Loss::invalidated;
+    if (loss == Loss::invalidated) note_end(hash_of_key.hash, record);
     // What was used until it expired is as good as never gone: its next value goes straight to the main queue.
     if (loss == Loss::evicted ? meta.queue == QueueName::small : loss == Loss::expired && worth_keeping(meta, record))
       buckets.remember_evicted(hash_of_key);

@@ -140,7 +140,20 @@ void Cache::forget_record(uint16_t shard, uint32_t segment, Record record, Loss 
   meta.live -= record.size(geometry_.address_shift);
 }
 
+// Who still has the version of an entry that was invalidated must not take it for one that was evicted.
+void Cache::note_end(uint64_t hash, const Record& record) noexcept {
+  Version end = load_acquire(databases_[record.database()].slot.floor);
+  if (record.tagged())
+    record.visit_tags([&](uint32_t slot) noexcept {
+      end = std::max(end, load_acquire(slots_[slot].floor));
+      return true;
+    });
+  VersionSlot& slot = slots_[slot_number(hash)];
+  if (slot.written < end) store_relaxed(slot.written, end);
+}
+
 void Cache::erase(uint16_t shard, const Found& found, HashParts hash, Loss loss) noexcept {
+  if (loss == Loss::invalidated) note_end(hash.hash, found.record);
   const uint32_t segment = segments_.segment_of(found.place.address());
   index(shard).vacate(hash, found.place);
   forget_record(shard, segment, found.record, loss);
@@ -195,7 +208,6 @@ Cache::Found Cache::find_to_write(const Key& key, Incoming& incoming, Millisecon
   __builtin_prefetch(&meta, 1);
   if (!ended(existing.record, now) && existing.record.version() > slot(key).floor) return existing;
   const bool in_time = !expired(existing.record, now);
-  if (in_time) incoming.ended = existing.record.version();
   incoming.returns = !in_time && worth_keeping(meta, existing.record);
   erase(shard_of(key), existing, HashParts{key.hash}, in_time ? Loss::invalidated : Loss::expired);
   return {};
@@ -247,7 +259,6 @@ WriteResult Cache::place(const Key& key, const WriteRequest& request, Incoming& 
   // Numbered before the slots are looked at: an invalidation that the look misses ends this entry.
   const Version version = next_version();
   if (const Status status = may_write(key, existing, request, version); status != Status::ok) return {status, 0};
-  if (incoming.ended != 0 && request.if_version == incoming.ended) return {Status::outdated, 0};
   incoming.tags = request.tags;
   if (existing && request.keep_tags) keep_tags(existing, incoming);
   // What is made from the entry before must not outlive its end.

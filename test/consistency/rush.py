@@ -1,0 +1,73 @@
+"""Many transactions in one call: reads, writes and fills at the server's own speed, in several backends at once.
+
+What happens within a statement or a commit, such as the moment in which a commit is visible already and its invalidations
+are not yet counted, is met here, because the processes interrupt each other anywhere.
+"""
+
+import psycopg
+
+import model
+from database import Session, was_killed
+from actors import OUR_ERROR, SERIALIZATION_FAILURES
+
+READ_MANY = "SELECT reads, hits, wrong FROM stale_reads.read_many(%s, %s)"
+WRITE_MANY = "CALL stale_reads.write_many(%s, %s::int[], %s, NULL, NULL)"
+FILL_MANY = "CALL stale_reads.fill_many(%s, %s::text[], NULL, NULL)"
+
+
+class Rusher:
+    """One connection that calls them, one after another."""
+
+    def __init__(self, client, weights):
+        self.client = client
+        self.rng = client.rng
+        self.count = client.count
+        self.level = self.rng.choice(client.levels)
+        settings = [f"default_transaction_isolation = '{self.level.lower()}'", "pgcache.serializable_reads = on"]
+        self.session = Session(client.name, client.history, settings)
+        self.session.run("SELECT setseed(%s)", self.rng.random())
+        self.calls = [self.read, self.write, self.fill]
+        self.weights = weights
+
+    def step(self):
+        try:
+            self.rng.choices(self.calls, self.weights)[0]()
+        except psycopg.Error as error:
+            self.call_failed(error)
+
+    def call_failed(self, error):
+        if was_killed(self.session, error):
+            self.count["connections lost"] += 1
+            self.session.open()
+        elif error.sqlstate in SERIALIZATION_FAILURES:
+            self.count["serialization failures"] += 1
+        elif error.sqlstate != OUR_ERROR:
+            self.client.violation("error", "", f"{error.sqlstate}: {error}", "no error", self.session.name, self.level)
+
+    def keys(self):
+        """Mostly those that the writers here change."""
+        population = model.HOT_KEYS if self.rng.random() < 0.8 else model.EXACT_KEYS
+        return self.rng.sample(population, self.rng.randint(1, 4))
+
+    def read(self):
+        (reads, hits, wrong), = self.session.run(READ_MANY, self.rng.randint(1, 60), self.keys())
+        self.count["reads"] += reads
+        self.count["hits"] += hits
+        for key, hit, expected, snapshot in wrong or ():
+            kind = model.judge(key, hit, expected, None)
+            self.client.violation(kind, key, hit, expected, f"{self.session.name}, snapshot {snapshot}", self.level)
+
+    def write(self):
+        items = list(model.HOT_ITEMS) if self.rng.random() < 0.7 else list(model.ITEMS)
+        rounds, others = self.rng.choice(((20, 0), (20, 20), (5, 500), (2, 5000)))
+        (commits, rollbacks), = self.session.run(WRITE_MANY, rounds, items, others)
+        self.count["commits"] += commits
+        self.count["rollbacks"] += rollbacks
+
+    def fill(self):
+        (accepted, refused), = self.session.run(FILL_MANY, self.rng.randint(5, 40), self.keys())
+        self.count["fills accepted"] += accepted
+        self.count["fills refused"] += refused
+
+    def finish(self):
+        self.session.close()

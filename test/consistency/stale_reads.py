@@ -1,0 +1,382 @@
+#!/usr/bin/env python3
+"""Looks for a hit that is not what the reader's own snapshot would compute.
+
+Writers change rows and invalidate what is cached of them, in every way and with every end a transaction can have; fillers
+compute and store in every way that the docs allow; readers read rows and entries in one snapshot and compare. A row's
+version is part of the value, so that a hit is known to be stale, or newer than its reader may see. The server is the one
+that the PG* variables name; pgcache must be preloaded and max_prepared_transactions be at least 4.
+
+usage: stale_reads.py [--seconds N] [--seed N] [--clients N] [--levels LEVEL,...]
+       stale_reads.py --prepare-leftovers      leaves prepared transactions; restart the server, then:
+       stale_reads.py --resolve-leftovers      ends them and looks
+
+Prints `ok - ...` or `not ok - ...` for each thing demanded; ends with 1 if something was not ok. What a client does is
+chosen by the seed; what comes of it, by the processes' timing.
+"""
+
+import argparse
+import collections
+import multiprocessing
+import os
+import random
+import sys
+import time
+import traceback
+
+import psycopg
+
+import leftovers
+import model
+from books import TRIES, Bookkeeper, first_wins, private_keys, settle
+from database import APPLICATION, History, Session, create_schema, drop_schema, leftovers as prepared_left, statistics
+from model import CACHED
+from rush import Rusher
+from steps import Director
+
+LEVELS = {"rc": READ_COMMITTED, "rr": REPEATABLE_READ, "ser": SERIALIZABLE}
+
+# The parts of a run, and their shares of its time. Between them everything is at rest and looked at as a whole.
+PARTS = (("steps", 0.45), ("rush", 0.4), ("books", 0.15))
+
+# How often a thing must have happened for the run to mean something: in a second, on a slow machine.
+DEMANDED_PER_SECOND = {
+    "reads": 300,
+    "hits": 100,
+    "hits while a writer was pending": 5,
+    "own held sets read": 0.3,
+    "fills accepted": 20,
+    "fills refused": 2,
+    "commits": 10,
+    "rollbacks": 5,
+    "rollbacks to a savepoint": 1,
+    "statement errors": 0.5,
+    "prepared transactions": 2,
+    "prepared transactions committed": 0.3,
+    "prepared transactions rolled back": 0.1,
+    "killed backends": 0.1,
+    "late deletes": 1,
+    "private keys verified": 3,
+    "dropped by PREPARE": 0.1,
+}
+WRONG = ("stale", "newer", "lost", "forbidden", "error")
+HISTORY_SHOWN = 80
+# To wait for the others after a part; a client that takes longer is stuck.
+PATIENCE = 120
+
+
+class Shared:
+    """What the processes tell each other."""
+
+    def __init__(self, clients, most_prepared):
+        self.failed = multiprocessing.Event()
+        self.barrier = multiprocessing.Barrier(clients + 1)
+        self.results = multiprocessing.Queue()
+        self.deleted = multiprocessing.Array("q", [1] * (max(model.LATE_ITEMS) + 1))
+        self.gid_prefix = f"{APPLICATION} {os.getpid()} "
+        self.most_prepared = most_prepared
+
+    def deleted_versions(self):
+        return self.deleted[:]
+
+    def note_deleted(self, item, version):
+        with self.deleted.get_lock():
+            self.deleted[item] = max(self.deleted[item], version)
+
+    def meet(self):
+        self.barrier.wait(timeout=PATIENCE)
+
+
+class Findings:
+    """Counters and violations of a process."""
+
+    def __init__(self, name, shared):
+        self.name = name
+        self.shared = shared
+        self.count = collections.Counter()
+        self.history = History()
+        self.violations = []
+
+    def violation(self, kind, key, hit, expected, who, level):
+        self.violations.append((time.monotonic(), kind, key, hit, expected, who, level))
+        self.shared.failed.set()
+
+    def report(self):
+        lines = list(self.history.lines()) if self.shared.failed.is_set() else []
+        return self.count, self.violations, lines
+
+
+class Client(Findings):
+    """A process of its own: takes part in each part, in the role that its number gives it."""
+
+    def __init__(self, number, options, shared, private):
+        super().__init__(f"c{number}", shared)
+        self.number = number
+        self.seconds = options.seconds
+        self.levels = options.levels
+        self.rng = random.Random(f"{options.seed} {number}")
+        self.private = private
+
+    def role(self, part):
+        if part == "books":
+            return Bookkeeper(self, self.private)
+        if self.number < 2:
+            # One of them alone in the first part's beginning would find as much; two are bystanders for each other.
+            return Director(self)
+        if part == "steps":
+            return None
+        # Mostly reading, writing, filling; then all three.
+        return Rusher(self, ((8, 1, 1), (1, 8, 1), (1, 1, 8), (1, 1, 1))[(self.number - 2) % 4])
+
+    def run(self):
+        for part, share in PARTS:
+            self.shared.meet()
+            try:
+                self.play(self.role(part), time.monotonic() + self.seconds * share)
+            except Exception:  # whatever it is, the others must not wait for us
+                self.violation("error", "", traceback.format_exc(), "no error", self.name, "")
+            self.shared.meet()
+        self.shared.results.put(self.report())
+
+    def play(self, role, end):
+        while role is not None and time.monotonic() < end and not self.shared.failed.is_set():
+            role.step()
+        if role is not None:
+            role.finish()
+
+
+class Checker(Findings):
+    """The process that starts the others, and looks at what they leave."""
+
+    def __init__(self, options, shared):
+        super().__init__("main", shared)
+        self.options = options
+        self.session = Session("main", self.history, application=APPLICATION + " main")
+        self.before = {}
+        self.after = {}
+
+    def run(self):
+        """All counters, violations and last operations."""
+        create_schema(self.session)
+        private = private_keys(self.session, self.options.clients)
+        processes = [
+            multiprocessing.Process(target=Client(n, self.options, self.shared, private[n]).run, daemon=True)
+            for n in range(self.options.clients)
+        ]
+        for process in processes:
+            process.start()
+        for part, _ in PARTS:
+            if part == "books":
+                settle(self.session, "first")
+            self.before[part] = statistics(self.session)
+            if part == "books" and not self.shared.failed.is_set():
+                first_wins(self.count, self.history, self.violation)
+            self.shared.meet()
+            self.wait_for_the_others(part)
+            self.end_prepared()
+            self.after[part] = statistics(self.session)
+            if not self.shared.failed.is_set():
+                self.look_at_rest(part)
+        reports = [self.shared.results.get(timeout=PATIENCE) for _ in processes]
+        for process in processes:
+            process.join(PATIENCE)
+        return self.together([*reports, self.report()])
+
+    def wait_for_the_others(self, part):
+        self.shared.barrier.wait(timeout=self.options.seconds * dict(PARTS)[part] + PATIENCE)
+
+    def together(self, reports):
+        count, violations, lines = collections.Counter(), [], []
+        for one_count, some_violations, some_lines in reports:
+            count.update(one_count)
+            violations += some_violations
+            lines += some_lines
+        return count, sorted(violations), [text for _, text in sorted(lines)]
+
+    def end_prepared(self):
+        """Those whose clients were killed at the wrong moment."""
+        for gid in prepared_left(self.session, self.shared.gid_prefix):
+            self.session.run(f"{random.choice(('COMMIT', 'ROLLBACK'))} PREPARED '{gid}'")
+
+    def look_at_rest(self, part):
+        """When nobody writes, every entry is right, and every one can be filled and is then hit."""
+        if self.session.value("SELECT count(*) FROM stale_reads.no_crash") != 1:
+            self.violation("error", "", "the server has crashed", "", part, "")
+        keys = list(CACHED)
+        self.compare(self.session.run(READ["get"], keys), part)
+        for _ in range(TRIES):
+            accepted = [key for key, accepted in self.session.run(FILL, "always", keys) if accepted]
+            if len(accepted) == len(keys):
+                break
+        else:
+            self.violation("lost", "", accepted, keys, f"at rest after {part}: not every set is accepted", "")
+        for _ in range(TRIES):
+            rows = self.session.run(READ["get"], keys)
+            self.compare(rows, part)
+            missing = [key for key, hit, _, _ in rows if hit is None]
+            if not missing:
+                break
+        else:
+            self.violation("lost", missing[0], None, "a value", f"at rest after {part}: {len(missing)} keys are missing", "")
+
+    def compare(self, rows, part):
+        for key, hit, expected, snapshot in rows:
+            kind = hit is not None and model.judge(key, hit, expected, self.shared.deleted_versions())
+            if kind:
+                self.violation(kind, key, hit, expected, f"at rest after {part}, snapshot {snapshot}", "")
+
+    def counted(self, name, *parts):
+        """What cache_stats counted in these parts."""
+        return sum(self.after[part][name] - self.before[part][name] for part in parts)
+
+
+# ---- the verdict ----------------------------------------------------------------------------------------------------
+
+
+class Verdict:
+    def __init__(self):
+        self.failed = False
+
+    def demand(self, is_right, text):
+        self.failed |= not is_right
+        print(f"{'ok' if is_right else 'not ok'} - {text}", flush=True)
+
+    def at_least(self, name, number, wanted):
+        self.demand(number >= wanted, f"{name}: {number} (at least {wanted})")
+
+
+def judge_run(checker, count, violations, options):
+    verdict = Verdict()
+    kinds = collections.Counter(violation[1] for violation in violations)
+    for kind, text in zip(
+        WRONG, ("stale hits", "newer hits", "sets lost uncounted", "serializable hits without leave", "unexpected errors")
+    ):
+        verdict.demand(kinds[kind] == 0, f"{text}: {kinds[kind]}")
+    if violations:
+        return verdict  # the run was cut short
+    for name, rate in DEMANDED_PER_SECOND.items():
+        verdict.at_least(name, count[name], int(rate * options.seconds * yield_of(options.levels, name)))
+    if options.levels != [READ_COMMITTED]:
+        verdict.at_least("serialization failures", count["serialization failures"], options.seconds)
+    refused = checker.counted("refused", "steps", "rush")
+    verdict.demand(
+        refused >= count["fills refused"],
+        f"all refused sets are in cache_stats.refused: {refused} for {count['fills refused']} returns of false",
+    )
+    verdict.at_least("held sets in cache_stats.dropped", checker.counted("dropped", "steps", "rush"), options.seconds // 2)
+    wanted = sum(count[name] for name in ("dropped by PREPARE", "dropped by others' commit", "private sets dropped at commit"))
+    books = checker.counted("dropped", "books")
+    verdict.demand(books == wanted, f"private sets dropped: {wanted}, all of them in cache_stats.dropped: {books}")
+    books, wanted = checker.counted("refused", "books"), count["private sets refused"]
+    verdict.demand(books == wanted, f"private sets refused: {wanted}, all of them in cache_stats.refused: {books}")
+    verdict.demand(
+        checker.counted("evictions", "steps", "rush", "books") == 0, "nothing was evicted, which would look like a loss"
+    )
+    return verdict
+
+
+def yield_of(levels, name):
+    """Read-write serializable transactions seldom hit, and fail often: by themselves they give less of everything."""
+    return 0.2 if levels == [SERIALIZABLE] and name != "killed backends" else 1
+
+
+def show_violations(violations, lines):
+    for at, kind, key, hit, expected, who, level in violations[:10]:
+        print(f"{kind.upper()} {key} at {at:.6f}\n    hit       {hit}\n    expected  {expected}\n    by        {who} {level}")
+    if not violations:
+        return
+    at, _, key, _, _, who, _ = violations[0]
+    before = [line for line in lines if float(line.split()[0]) <= at]
+    session = who.split(",")[0]
+    print(f"The last operations of {session} before the first of these, at seconds of the clock:")
+    print("\n".join(["    " + line for line in before if line.split()[3] == session][-HISTORY_SHOWN // 2 :]))
+    print(f"The last operations of all that name {key}, or end a transaction:")
+    print("\n".join(["    " + line for line in before if concerns(line, key)][-HISTORY_SHOWN:]), flush=True)
+
+
+def concerns(line, key):
+    """Whether the operation may have to do with the key."""
+    if key not in CACHED:
+        return True
+    names = [key, *CACHED[key].tags, *(f"({item}, " for item in CACHED[key].items), "cache_clear", "matching", "COMMIT", "ROLLBACK"]
+    return any(name in line for name in names)
+
+
+def check(options, most_prepared):
+    started = time.monotonic()
+    shared = Shared(options.clients, most_prepared)
+    checker = Checker(options, shared)
+    try:
+        count, violations, lines = checker.run()
+    except Exception:  # a client that never came back, or a server that is gone
+        shared.failed.set()
+        checker.violation("error", "", traceback.format_exc(), "no error", "main", "")
+        count, violations, lines = checker.together([checker.report()])
+    show_violations(violations, lines)
+    verdict = judge_run(checker, count, violations, options)
+    print(f"In {time.monotonic() - started:.0f} s, {', '.join(options.levels)}, seed {options.seed}:")
+    for name in sorted(count):
+        print(f"    {count[name]:9} {name}")
+    if not verdict.failed:
+        drop_schema(checker.session)
+    return verdict
+
+
+def check_leftovers(shared):
+    findings = Findings("main", shared)
+    resolver = leftovers.Resolver(findings.history, findings.violation)
+    count = resolver.resolve()
+    show_violations(findings.violations, [text for _, text in findings.history.lines()])
+    verdict = Verdict()
+    for name, number in count.items():
+        print(f"    {number:9} {name}")
+    verdict.at_least("prepared transactions left over a restart", count["prepared transactions left over a restart"], 3)
+    verdict.demand(not findings.violations, f"wrong hits after their end: {len(findings.violations)}")
+    verdict.at_least("hits after their end", count["hits of the last read"], len(leftovers.KEYS))
+    if not verdict.failed:
+        resolver.finish()
+    return verdict
+
+
+# ---- the start ------------------------------------------------------------------------------------------------------
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=int, default=60)
+    parser.add_argument("--seed", type=int, default=None, help="chooses what each client does")
+    parser.add_argument("--clients", type=int, default=5, help="processes, at least 4")
+    parser.add_argument("--levels", default="rc,rr,ser", help="some of rc, rr, ser")
+    parser.add_argument("--prepare-leftovers", action="store_true")
+    parser.add_argument("--resolve-leftovers", action="store_true")
+    options = parser.parse_args()
+    if options.clients < 4 or options.seconds < 1 or not set(options.levels.split(",")) <= set(LEVELS):
+        parser.error("at least 4 clients and a second; the levels are " + ", ".join(LEVELS))
+    options.levels = [LEVELS[name] for name in options.levels.split(",")]
+    if options.seed is None:
+        options.seed = random.SystemRandom().randrange(10**6)
+    return options
+
+
+def prepared_transactions_allowed():
+    with psycopg.connect("", autocommit=True) as connection:
+        allowed = int(connection.execute("SHOW max_prepared_transactions").fetchone()[0])
+    if allowed < 4:
+        sys.exit("stale_reads.py: the server must allow prepared transactions: set max_prepared_transactions to 20")
+    return allowed
+
+
+def main():
+    multiprocessing.set_start_method("fork")
+    options = parse_arguments()
+    allowed = prepared_transactions_allowed()
+    if options.prepare_leftovers:
+        print(f"{leftovers.prepare(History(), allowed)} prepared transactions left")
+        return 0
+    if options.resolve_leftovers:
+        return int(check_leftovers(Shared(0, allowed)).failed)
+    # Two directors, and those that a killed connection leaves.
+    return int(check(options, max(1, (allowed - 4) // 2)).failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -75,7 +75,8 @@ class Session:
 
     def run(self, sql, *parameters):
         """All rows of one statement, as a prepared one if it has parameters."""
-        return self.run_by(lambda: self.connection.execute(sql, parameters or None, prepare=bool(parameters)), sql, parameters)
+        prepare = bool(parameters)
+        return self.run_by(lambda: self.connection.execute(sql, parameters or None, prepare=prepare), sql, parameters)
 
     def run_together(self, sql, *parameters):
         """Several statements in one message, which the server runs as one transaction; the last one's rows."""
@@ -133,13 +134,13 @@ def was_killed(session, error):
 
 def create_schema(session):
     session.run("CREATE EXTENSION IF NOT EXISTS pgcache")
-    session.run_together(pathlib.Path(__file__).with_name("schema.sql").read_text(encoding="utf-8").replace("%", "%%"))
-    session.run(
-        "INSERT INTO stale_reads.item SELECT id, 1, 'plain' FROM generate_series(0, %s) id",
-        max(model.LATE_ITEMS),
-    )
+    schema = pathlib.Path(__file__).with_name("schema.sql").read_text(encoding="utf-8")
+    session.run_together(schema.replace("%", "%%"))
+    last = max(model.LATE_ITEMS)
+    session.run("INSERT INTO stale_reads.item SELECT id, 1, 'plain' FROM generate_series(0, %s) id", last)
     for entry in model.CACHED.values():
-        session.run("INSERT INTO stale_reads.cached VALUES (%s, %s, %s::text[])", entry.key, list(entry.items), list(entry.tags))
+        row = (entry.key, list(entry.items), list(entry.tags))
+        session.run("INSERT INTO stale_reads.cached VALUES (%s, %s, %s::text[])", *row)
     session.run("SELECT cache_clear()")
     session.run("SELECT cache_stats_reset()")
 
@@ -158,9 +159,9 @@ def statistics(session):
     return dict(zip(STATISTICS, row[0])) if row else dict.fromkeys(STATISTICS, 0)
 
 
-def leftovers(session, prefix):
-    """Names of prepared transactions that begin so."""
+def prepared_names(session, prefix):
+    """Of the prepared transactions of this database whose names begin so."""
     rows = session.run(
-        "SELECT gid FROM pg_prepared_xacts WHERE database = current_database() AND starts_with(gid, %s) ORDER BY gid", prefix
+        "SELECT gid FROM pg_prepared_xacts WHERE database = current_database() AND starts_with(gid, %s)", prefix
     )
-    return [gid for gid, in rows]
+    return [gid for (gid,) in rows]

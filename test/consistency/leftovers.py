@@ -2,16 +2,15 @@
 
 import model
 from books import TRIES
-from database import Session, create_schema, drop_schema, leftovers, statistics
-from model import CACHED, LATE_KEYS
+from database import Session, create_schema, drop_schema, prepared_names, statistics
 from filling import FILL
+from model import CACHED, EXACT_KEYS
 from reading import READ
 from writing import DELETE_MANY, INVALIDATE, UPDATE
 
 PREFIX = "stale_reads left "
 # What each of them did, and how it ends.
 KINDS = ("key commit", "tag commit", "set commit", "key rollback", "tag commit late")
-KEYS = [key for key in CACHED if key not in LATE_KEYS]
 # The saved entries come back in the background: looked at until then, and beyond.
 ROUNDS = 300
 
@@ -43,45 +42,23 @@ def invalidate(session, kind, item):
 
 
 def fill(session):
-    return sum(accepted for _, accepted in session.run(FILL, "always", KEYS))
+    session.run(FILL, "always", EXACT_KEYS)
 
 
 class Resolver:
-    """Ends them one by one; before and after each, readers with snapshots of all ages must find what their rows say."""
+    """Ends them one by one; before and after, readers with snapshots of all ages must find what their rows say."""
 
-    def __init__(self, history, violation):
-        self.history = history
-        self.violation = violation
-        self.session = Session("resolve", history)
+    def __init__(self, findings):
+        self.findings = findings
+        self.session = Session("resolve", findings.history)
         self.old_readers = []
         self.reads = 0
         self.hits = 0
 
-    def read(self, session):
-        rows = session.run(READ["get"], KEYS)
-        self.reads += len(rows)
-        for key, hit, expected, snapshot in rows:
-            if hit is None:
-                continue
-            self.hits += 1
-            kind = model.judge(key, hit, expected, None)
-            if kind:
-                self.violation(kind, key, hit, expected, f"{session.name}, snapshot {snapshot}", "")
-
-    def read_all(self):
-        for session in [self.session, *self.old_readers]:
-            self.read(session)
-
-    def start_old_reader(self):
-        reader = Session(f"old {len(self.old_readers)}", self.history)
-        reader.run("BEGIN ISOLATION LEVEL REPEATABLE READ")
-        self.read(reader)
-        self.old_readers.append(reader)
-
     def resolve(self):
         """Counters of what was seen. The first transaction ends before anything was filled."""
-        gids = leftovers(self.session, PREFIX)
-        for number, gid in enumerate(sorted(gids, key=lambda gid: KINDS.index(gid[len(PREFIX) :]))):
+        gids = sorted(prepared_names(self.session, PREFIX), key=lambda gid: KINDS.index(gid[len(PREFIX) :]))
+        for number, gid in enumerate(gids):
             self.read_all()
             if number > 0:
                 fill(self.session)
@@ -90,21 +67,45 @@ class Resolver:
             self.session.run(f"{'ROLLBACK' if 'rollback' in gid else 'COMMIT'} PREPARED '{gid}'")
             for _ in range(ROUNDS if number == 0 else 3):
                 self.read_all()
-        hits_before = self.hits
-        for _ in range(TRIES):
-            fill(self.session)
-            hits_before = self.hits
-            self.read(self.session)
-            if self.hits - hits_before == len(KEYS):
-                break
-        counted = statistics(self.session)
+        hits = self.hits
         return {
             "prepared transactions left over a restart": len(gids),
-            "hits before the last one ended": hits_before,
-            "hits of the last read": self.hits - hits_before,
+            "hits until the last one had ended": hits,
+            "hits of the last read": self.fill_and_read(),
             "reads": self.reads,
-            "sets refused": counted["refused"],
+            "sets refused": statistics(self.session)["refused"],
         }
+
+    def read(self, session):
+        """The number of hits."""
+        rows = session.run(READ["get"], EXACT_KEYS)
+        hits = [row for row in rows if row[1] is not None]
+        self.reads += len(rows)
+        self.hits += len(hits)
+        for key, hit, expected, snapshot in hits:
+            kind = model.judge(key, hit, expected, None)
+            if kind:
+                self.findings.violation(kind, key, hit, expected, f"{session.name}, snapshot {snapshot}", "")
+        return len(hits)
+
+    def read_all(self):
+        for session in (self.session, *self.old_readers):
+            self.read(session)
+
+    def start_old_reader(self):
+        reader = Session(f"old{len(self.old_readers)}", self.findings.history)
+        reader.run("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        self.read(reader)
+        self.old_readers.append(reader)
+
+    def fill_and_read(self):
+        """What the transactions have left may refuse a set, but not for ever."""
+        for _ in range(TRIES):
+            fill(self.session)
+            hits = self.read(self.session)
+            if hits == len(EXACT_KEYS):
+                break
+        return hits
 
     def finish(self):
         for reader in self.old_readers:

@@ -57,9 +57,9 @@ def carriers(tags):
 def judge(key, hit, expected, deleted):
     """None if a snapshot whose rows say `expected` may get the hit; else what is wrong with it.
 
-    `deleted[item]`: the highest version of a late item whose delete had returned before the read began. Until the delete
-    of a version, what was there before may be read by those who see that version, and what was computed from it by
-    those who don't.
+    `deleted[item]`: the highest version of a late item whose delete had returned before the read began. Until the
+    delete of a version, what was there before may be read by those who see that version, and what was computed from it
+    by those who don't.
     """
     if hit == expected:
         return None

@@ -6,7 +6,7 @@ import psycopg
 
 import model
 from actors import READ_COMMITTED, Actor, Cast
-from model import CACHED, LATE_KEYS
+from model import CACHED
 
 # One statement that reads entries and rows: key, hit, what the rows say, snapshot.
 READ = {

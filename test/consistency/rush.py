@@ -1,22 +1,25 @@
 """Many transactions in one call: reads, writes and fills at the server's own speed, in several backends at once.
 
-What happens within a statement or a commit, such as the moment in which a commit is visible already and its invalidations
-are not yet counted, is met here, because the processes interrupt each other anywhere.
+What happens within a statement or a commit, such as the moment in which a commit is visible already and its
+invalidations are not yet counted, is met here, because the processes interrupt each other anywhere.
 """
 
 import psycopg
 
 import model
-from database import Session, was_killed
 from actors import OUR_ERROR, SERIALIZATION_FAILURES
+from database import Session, was_killed
 
 READ_MANY = "SELECT reads, hits, wrong FROM stale_reads.read_many(%s, %s)"
 WRITE_MANY = "CALL stale_reads.write_many(%s, %s::int[], %s, NULL, NULL)"
 FILL_MANY = "CALL stale_reads.fill_many(%s, %s::text[], NULL, NULL)"
 
+# (transactions, tags and keys that each may invalidate beside its own)
+WRITES = ((20, 0), (20, 20), (5, 500), (2, 5000))
+
 
 class Rusher:
-    """One connection that calls them, one after another."""
+    """One connection that calls them, one after another. `weights`: of reading, writing, filling."""
 
     def __init__(self, client, weights):
         self.client = client
@@ -37,7 +40,6 @@ class Rusher:
 
     def call_failed(self, error):
         if was_killed(self.session, error):
-            self.count["connections lost"] += 1
             self.session.open()
         elif error.sqlstate in SERIALIZATION_FAILURES:
             self.count["serialization failures"] += 1
@@ -50,22 +52,23 @@ class Rusher:
         return self.rng.sample(population, self.rng.randint(1, 4))
 
     def read(self):
-        (reads, hits, wrong), = self.session.run(READ_MANY, self.rng.randint(1, 60), self.keys())
+        ((reads, hits, wrong),) = self.session.run(READ_MANY, self.rng.randint(1, 60), self.keys())
         self.count["reads"] += reads
         self.count["hits"] += hits
         for key, hit, expected, snapshot in wrong or ():
             kind = model.judge(key, hit, expected, None)
-            self.client.violation(kind, key, hit, expected, f"{self.session.name}, snapshot {snapshot}", self.level)
+            who = f"{self.session.name}, snapshot {snapshot}"
+            self.client.violation(kind, key, hit, expected, who, self.level)
 
     def write(self):
         items = list(model.HOT_ITEMS) if self.rng.random() < 0.7 else list(model.ITEMS)
-        rounds, others = self.rng.choice(((20, 0), (20, 20), (5, 500), (2, 5000)))
-        (commits, rollbacks), = self.session.run(WRITE_MANY, rounds, items, others)
+        rounds, others = self.rng.choice(WRITES)
+        ((commits, rollbacks),) = self.session.run(WRITE_MANY, rounds, items, others)
         self.count["commits"] += commits
         self.count["rollbacks"] += rollbacks
 
     def fill(self):
-        (accepted, refused), = self.session.run(FILL_MANY, self.rng.randint(5, 40), self.keys())
+        ((accepted, refused),) = self.session.run(FILL_MANY, self.rng.randint(5, 40), self.keys())
         self.count["fills accepted"] += accepted
         self.count["fills refused"] += refused
 

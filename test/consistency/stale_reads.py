@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Looks for a hit that is not what the reader's own snapshot would compute.
 
-Writers change rows and invalidate what is cached of them, in every way and with every end a transaction can have; fillers
-compute and store in every way that the docs allow; readers read rows and entries in one snapshot and compare. A row's
-version is part of the value, so that a hit is known to be stale, or newer than its reader may see. The server is the one
-that the PG* variables name; pgcache must be preloaded and max_prepared_transactions be at least 4.
+Writers change rows and invalidate what is cached of them, in every way and with every end that a transaction can have;
+fillers compute and store in every way that the docs allow; readers read rows and entries in one snapshot and compare.
+A row's version is part of the value, so that a hit is known to be stale, or newer than its reader may see. The server
+is the one that the PG* variables name; pgcache must be preloaded, and max_prepared_transactions be 6 or more.
 
 usage: stale_reads.py [--seconds N] [--seed N] [--clients N] [--levels LEVEL,...]
        stale_reads.py --prepare-leftovers      leaves prepared transactions; restart the server, then:
@@ -27,18 +27,25 @@ import psycopg
 
 import leftovers
 import model
+from actors import READ_COMMITTED, REPEATABLE_READ, SERIALIZABLE
 from books import TRIES, Bookkeeper, first_wins, private_keys, settle
-from database import APPLICATION, History, Session, create_schema, drop_schema, leftovers as prepared_left, statistics
+from database import APPLICATION, History, Session, create_schema, drop_schema, prepared_names, statistics
+from filling import FILL
 from model import CACHED
+from reading import READ
 from rush import Rusher
 from steps import Director
 
 LEVELS = {"rc": READ_COMMITTED, "rr": REPEATABLE_READ, "ser": SERIALIZABLE}
 
 # The parts of a run, and their shares of its time. Between them everything is at rest and looked at as a whole.
-PARTS = (("steps", 0.45), ("rush", 0.4), ("books", 0.15))
+PARTS = {"steps": 0.45, "rush": 0.4, "books": 0.15}
+DIRECTORS = 2
+LEAST_PREPARED = 6
+# Of those who rush: mostly reading, writing, filling; then all three.
+WEIGHTS = ((8, 1, 1), (1, 8, 1), (1, 1, 8), (1, 1, 1))
 
-# How often a thing must have happened for the run to mean something: in a second, on a slow machine.
+# What must have happened so often in a second, on a slow machine too, for the run to mean something.
 DEMANDED_PER_SECOND = {
     "reads": 300,
     "hits": 100,
@@ -58,8 +65,15 @@ DEMANDED_PER_SECOND = {
     "private keys verified": 3,
     "dropped by PREPARE": 0.1,
 }
-WRONG = ("stale", "newer", "lost", "forbidden", "error")
-HISTORY_SHOWN = 80
+WRONG = {
+    "stale": "stale hits",
+    "newer": "newer hits",
+    "lost": "sets lost uncounted",
+    "forbidden": "serializable hits without leave",
+    "error": "unexpected errors",
+}
+SHOWN_VIOLATIONS = 10
+SHOWN_OPERATIONS = 80
 # To wait for the others after a part; a client that takes longer is stuck.
 PATIENCE = 120
 
@@ -67,13 +81,14 @@ PATIENCE = 120
 class Shared:
     """What the processes tell each other."""
 
-    def __init__(self, clients, most_prepared):
+    def __init__(self, clients, prepared_allowed):
         self.failed = multiprocessing.Event()
         self.barrier = multiprocessing.Barrier(clients + 1)
         self.results = multiprocessing.Queue()
         self.deleted = multiprocessing.Array("q", [1] * (max(model.LATE_ITEMS) + 1))
         self.gid_prefix = f"{APPLICATION} {os.getpid()} "
-        self.most_prepared = most_prepared
+        # Some are left for connections that were killed while they prepared.
+        self.most_prepared = (prepared_allowed - 4) // DIRECTORS
 
     def deleted_versions(self):
         return self.deleted[:]
@@ -82,12 +97,13 @@ class Shared:
         with self.deleted.get_lock():
             self.deleted[item] = max(self.deleted[item], version)
 
-    def meet(self):
-        self.barrier.wait(timeout=PATIENCE)
+    def meet(self, seconds=0):
+        """Waits until all have come here."""
+        self.barrier.wait(timeout=seconds + PATIENCE)
 
 
 class Findings:
-    """Counters and violations of a process."""
+    """Counters, violations and last operations of a process."""
 
     def __init__(self, name, shared):
         self.name = name
@@ -97,7 +113,8 @@ class Findings:
         self.violations = []
 
     def violation(self, kind, key, hit, expected, who, level):
-        self.violations.append((time.monotonic(), kind, key, hit, expected, who, level))
+        """`who` begins with the name of the session."""
+        self.violations.append((time.monotonic(), kind, key, str(hit), str(expected), who, level))
         self.shared.failed.set()
 
     def report(self):
@@ -119,29 +136,28 @@ class Client(Findings):
     def role(self, part):
         if part == "books":
             return Bookkeeper(self, self.private)
-        if self.number < 2:
-            # One of them alone in the first part's beginning would find as much; two are bystanders for each other.
+        if self.number < DIRECTORS:
             return Director(self)
-        if part == "steps":
-            return None
-        # Mostly reading, writing, filling; then all three.
-        return Rusher(self, ((8, 1, 1), (1, 8, 1), (1, 1, 8), (1, 1, 1))[(self.number - 2) % 4])
+        if part == "rush":
+            return Rusher(self, WEIGHTS[(self.number - DIRECTORS) % len(WEIGHTS)])
+        return None
 
     def run(self):
-        for part, share in PARTS:
+        for part, share in PARTS.items():
             self.shared.meet()
             try:
                 self.play(self.role(part), time.monotonic() + self.seconds * share)
             except Exception:  # whatever it is, the others must not wait for us
                 self.violation("error", "", traceback.format_exc(), "no error", self.name, "")
-            self.shared.meet()
+            self.shared.meet(self.seconds)
         self.shared.results.put(self.report())
 
     def play(self, role, end):
-        while role is not None and time.monotonic() < end and not self.shared.failed.is_set():
+        if role is None:
+            return
+        while time.monotonic() < end and not self.shared.failed.is_set():
             role.step()
-        if role is not None:
-            role.finish()
+        role.finish()
 
 
 class Checker(Findings):
@@ -150,28 +166,22 @@ class Checker(Findings):
     def __init__(self, options, shared):
         super().__init__("main", shared)
         self.options = options
-        self.session = Session("main", self.history, application=APPLICATION + " main")
+        self.session = Session(self.name, self.history, application=APPLICATION + " main")
         self.before = {}
         self.after = {}
 
     def run(self):
         """All counters, violations and last operations."""
         create_schema(self.session)
-        private = private_keys(self.session, self.options.clients)
-        processes = [
-            multiprocessing.Process(target=Client(n, self.options, self.shared, private[n]).run, daemon=True)
-            for n in range(self.options.clients)
-        ]
-        for process in processes:
-            process.start()
-        for part, _ in PARTS:
+        processes = self.start_clients()
+        for part in PARTS:
             if part == "books":
                 settle(self.session, "first")
             self.before[part] = statistics(self.session)
             if part == "books" and not self.shared.failed.is_set():
-                first_wins(self.count, self.history, self.violation)
+                first_wins(self)
             self.shared.meet()
-            self.wait_for_the_others(part)
+            self.shared.meet(self.options.seconds)
             self.end_prepared()
             self.after[part] = statistics(self.session)
             if not self.shared.failed.is_set():
@@ -181,8 +191,13 @@ class Checker(Findings):
             process.join(PATIENCE)
         return self.together([*reports, self.report()])
 
-    def wait_for_the_others(self, part):
-        self.shared.barrier.wait(timeout=self.options.seconds * dict(PARTS)[part] + PATIENCE)
+    def start_clients(self):
+        private = private_keys(self.session, self.options.clients)
+        clients = [Client(n, self.options, self.shared, private[n]) for n in range(self.options.clients)]
+        processes = [multiprocessing.Process(target=client.run, daemon=True) for client in clients]
+        for process in processes:
+            process.start()
+        return processes
 
     def together(self, reports):
         count, violations, lines = collections.Counter(), [], []
@@ -194,35 +209,42 @@ class Checker(Findings):
 
     def end_prepared(self):
         """Those whose clients were killed at the wrong moment."""
-        for gid in prepared_left(self.session, self.shared.gid_prefix):
+        for gid in prepared_names(self.session, self.shared.gid_prefix):
             self.session.run(f"{random.choice(('COMMIT', 'ROLLBACK'))} PREPARED '{gid}'")
 
     def look_at_rest(self, part):
         """When nobody writes, every entry is right, and every one can be filled and is then hit."""
+        who = f"{self.name}, at rest after {part}"
         if self.session.value("SELECT count(*) FROM stale_reads.no_crash") != 1:
-            self.violation("error", "", "the server has crashed", "", part, "")
-        keys = list(CACHED)
-        self.compare(self.session.run(READ["get"], keys), part)
-        for _ in range(TRIES):
-            accepted = [key for key, accepted in self.session.run(FILL, "always", keys) if accepted]
-            if len(accepted) == len(keys):
-                break
-        else:
-            self.violation("lost", "", accepted, keys, f"at rest after {part}: not every set is accepted", "")
-        for _ in range(TRIES):
-            rows = self.session.run(READ["get"], keys)
-            self.compare(rows, part)
-            missing = [key for key, hit, _, _ in rows if hit is None]
-            if not missing:
-                break
-        else:
-            self.violation("lost", missing[0], None, "a value", f"at rest after {part}: {len(missing)} keys are missing", "")
+            self.violation("error", "", "the server has crashed", "", who, "")
+        self.compare(who)
+        refused = self.try_until_none(self.fill_all)
+        if refused:
+            self.violation("lost", refused[0], f"{len(refused)} sets are refused", "none", who, "")
+        missing = self.try_until_none(lambda: self.compare(who))
+        if missing:
+            self.violation("lost", missing[0], f"{len(missing)} keys are missing", "none", who, "")
 
-    def compare(self, rows, part):
+    def try_until_none(self, try_once):
+        for _ in range(TRIES):
+            left = try_once()
+            if not left:
+                break
+        return left
+
+    def fill_all(self):
+        """The keys that were refused."""
+        return [key for key, accepted in self.session.run(FILL, "always", list(CACHED)) if not accepted]
+
+    def compare(self, who):
+        """The keys that are missing."""
+        deleted = self.shared.deleted_versions()
+        rows = self.session.run(READ["get"], list(CACHED))
         for key, hit, expected, snapshot in rows:
-            kind = hit is not None and model.judge(key, hit, expected, self.shared.deleted_versions())
+            kind = hit is not None and model.judge(key, hit, expected, deleted)
             if kind:
-                self.violation(kind, key, hit, expected, f"at rest after {part}, snapshot {snapshot}", "")
+                self.violation(kind, key, hit, expected, f"{who}, snapshot {snapshot}", "")
+        return [key for key, hit, _, _ in rows if hit is None]
 
     def counted(self, name, *parts):
         """What cache_stats counted in these parts."""
@@ -243,73 +265,86 @@ class Verdict:
     def at_least(self, name, number, wanted):
         self.demand(number >= wanted, f"{name}: {number} (at least {wanted})")
 
+    def all_counted(self, name, number, counted):
+        self.demand(number == counted, f"{name}: {number}, all of them in cache_stats: {counted}")
+
 
 def judge_run(checker, count, violations, options):
     verdict = Verdict()
     kinds = collections.Counter(violation[1] for violation in violations)
-    for kind, text in zip(
-        WRONG, ("stale hits", "newer hits", "sets lost uncounted", "serializable hits without leave", "unexpected errors")
-    ):
+    for kind, text in WRONG.items():
         verdict.demand(kinds[kind] == 0, f"{text}: {kinds[kind]}")
     if violations:
         return verdict  # the run was cut short
     for name, rate in DEMANDED_PER_SECOND.items():
-        verdict.at_least(name, count[name], int(rate * options.seconds * yield_of(options.levels, name)))
+        verdict.at_least(name, count[name], int(rate * options.seconds * share_of(options.levels)))
     if options.levels != [READ_COMMITTED]:
         verdict.at_least("serialization failures", count["serialization failures"], options.seconds)
-    refused = checker.counted("refused", "steps", "rush")
-    verdict.demand(
-        refused >= count["fills refused"],
-        f"all refused sets are in cache_stats.refused: {refused} for {count['fills refused']} returns of false",
-    )
-    verdict.at_least("held sets in cache_stats.dropped", checker.counted("dropped", "steps", "rush"), options.seconds // 2)
-    wanted = sum(count[name] for name in ("dropped by PREPARE", "dropped by others' commit", "private sets dropped at commit"))
-    books = checker.counted("dropped", "books")
-    verdict.demand(books == wanted, f"private sets dropped: {wanted}, all of them in cache_stats.dropped: {books}")
-    books, wanted = checker.counted("refused", "books"), count["private sets refused"]
-    verdict.demand(books == wanted, f"private sets refused: {wanted}, all of them in cache_stats.refused: {books}")
-    verdict.demand(
-        checker.counted("evictions", "steps", "rush", "books") == 0, "nothing was evicted, which would look like a loss"
-    )
+    judge_statistics(verdict, checker, count, options)
     return verdict
 
 
-def yield_of(levels, name):
-    """Read-write serializable transactions seldom hit, and fail often: by themselves they give less of everything."""
-    return 0.2 if levels == [SERIALIZABLE] and name != "killed backends" else 1
+def share_of(levels):
+    """Read-write serializable transactions seldom hit, and fail often: alone they give less of everything."""
+    return 0.2 if levels == [SERIALIZABLE] else 1
+
+
+def judge_statistics(verdict, checker, count, options):
+    refused = checker.counted("refused", "steps", "rush")
+    verdict.demand(
+        refused >= count["fills refused"],
+        f"refused fills: {count['fills refused']}, all of them in cache_stats, beside those of killed clients: {refused}",
+    )
+    dropped = checker.counted("dropped", "steps", "rush")
+    verdict.at_least("held sets dropped, by cache_stats", dropped, options.seconds // 2)
+    reasons = ("dropped by PREPARE", "dropped by others' commit", "private sets dropped at commit")
+    dropped = sum(count[reason] for reason in reasons)
+    verdict.all_counted("private sets dropped", dropped, checker.counted("dropped", "books"))
+    verdict.all_counted("private sets refused", count["private sets refused"], checker.counted("refused", "books"))
+    evictions = checker.counted("evictions", *PARTS)
+    verdict.demand(evictions == 0, f"entries evicted, which would look like a loss: {evictions}")
 
 
 def show_violations(violations, lines):
-    for at, kind, key, hit, expected, who, level in violations[:10]:
-        print(f"{kind.upper()} {key} at {at:.6f}\n    hit       {hit}\n    expected  {expected}\n    by        {who} {level}")
+    for at, kind, key, hit, expected, who, level in violations[:SHOWN_VIOLATIONS]:
+        print(f"{kind.upper()} {key} at {at:.6f}")
+        print(f"    hit       {hit}\n    expected  {expected}\n    by        {who} {level}")
     if not violations:
         return
     at, _, key, _, _, who, _ = violations[0]
     before = [line for line in lines if float(line.split()[0]) <= at]
     session = who.split(",")[0]
     print(f"The last operations of {session} before the first of these, at seconds of the clock:")
-    print("\n".join(["    " + line for line in before if line.split()[3] == session][-HISTORY_SHOWN // 2 :]))
-    print(f"The last operations of all that name {key}, or end a transaction:")
-    print("\n".join(["    " + line for line in before if concerns(line, key)][-HISTORY_SHOWN:]), flush=True)
+    show_last([line for line in before if line.split()[3] == session])
+    print(f"The last operations of all that name {key or 'anything'}, or end a transaction:")
+    show_last([line for line in before if concerns(line, key)])
+
+
+def show_last(lines):
+    for line in lines[-SHOWN_OPERATIONS:]:
+        print(f"    {line}", flush=True)
 
 
 def concerns(line, key):
     """Whether the operation may have to do with the key."""
     if key not in CACHED:
-        return True
-    names = [key, *CACHED[key].tags, *(f"({item}, " for item in CACHED[key].items), "cache_clear", "matching", "COMMIT", "ROLLBACK"]
+        return key in line
+    items = (f"({item}, " for item in CACHED[key].items)
+    names = [key, *CACHED[key].tags, *items, "cache_clear", "matching", "COMMIT", "ROLLBACK"]
     return any(name in line for name in names)
 
 
-def check(options, most_prepared):
+# ---- the start ------------------------------------------------------------------------------------------------------
+
+
+def check(options, prepared_allowed):
     started = time.monotonic()
-    shared = Shared(options.clients, most_prepared)
+    shared = Shared(options.clients, prepared_allowed)
     checker = Checker(options, shared)
     try:
         count, violations, lines = checker.run()
     except Exception:  # a client that never came back, or a server that is gone
-        shared.failed.set()
-        checker.violation("error", "", traceback.format_exc(), "no error", "main", "")
+        checker.violation("error", "", traceback.format_exc(), "no error", checker.name, "")
         count, violations, lines = checker.together([checker.report()])
     show_violations(violations, lines)
     verdict = judge_run(checker, count, violations, options)
@@ -318,26 +353,24 @@ def check(options, most_prepared):
         print(f"    {count[name]:9} {name}")
     if not verdict.failed:
         drop_schema(checker.session)
-    return verdict
+    return int(verdict.failed)
 
 
-def check_leftovers(shared):
-    findings = Findings("main", shared)
-    resolver = leftovers.Resolver(findings.history, findings.violation)
+def check_leftovers(prepared_allowed):
+    findings = Findings("main", Shared(0, prepared_allowed))
+    resolver = leftovers.Resolver(findings)
     count = resolver.resolve()
     show_violations(findings.violations, [text for _, text in findings.history.lines()])
     verdict = Verdict()
     for name, number in count.items():
         print(f"    {number:9} {name}")
-    verdict.at_least("prepared transactions left over a restart", count["prepared transactions left over a restart"], 3)
-    verdict.demand(not findings.violations, f"wrong hits after their end: {len(findings.violations)}")
-    verdict.at_least("hits after their end", count["hits of the last read"], len(leftovers.KEYS))
+    left = "prepared transactions left over a restart"
+    verdict.at_least(left, count[left], len(leftovers.KINDS))
+    verdict.demand(not findings.violations, f"wrong hits before and after their end: {len(findings.violations)}")
+    verdict.at_least("hits of the last read", count["hits of the last read"], len(model.EXACT_KEYS))
     if not verdict.failed:
         resolver.finish()
-    return verdict
-
-
-# ---- the start ------------------------------------------------------------------------------------------------------
+    return int(verdict.failed)
 
 
 def parse_arguments():
@@ -360,8 +393,8 @@ def parse_arguments():
 def prepared_transactions_allowed():
     with psycopg.connect("", autocommit=True) as connection:
         allowed = int(connection.execute("SHOW max_prepared_transactions").fetchone()[0])
-    if allowed < 4:
-        sys.exit("stale_reads.py: the server must allow prepared transactions: set max_prepared_transactions to 20")
+    if allowed < LEAST_PREPARED:
+        sys.exit(f"stale_reads.py: max_prepared_transactions must be {LEAST_PREPARED} or more, better 20")
     return allowed
 
 
@@ -373,9 +406,8 @@ def main():
         print(f"{leftovers.prepare(History(), allowed)} prepared transactions left")
         return 0
     if options.resolve_leftovers:
-        return int(check_leftovers(Shared(0, allowed)).failed)
-    # Two directors, and those that a killed connection leaves.
-    return int(check(options, max(1, (allowed - 4) // 2)).failed)
+        return check_leftovers(allowed)
+    return check(options, allowed)
 
 
 if __name__ == "__main__":

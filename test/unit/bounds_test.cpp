@@ -1,6 +1,7 @@
 // What one lock hold may touch has a bound that no workload passes.
-#include "engine/work_meter.hpp"
+#include <array>
 
+#include "engine/work_meter.hpp"
 #include "harness.hpp"
 
 #ifndef PGCACHE_WORK_METER
@@ -110,6 +111,70 @@ TEST_F(Bounds, LargeValues) {
     engine.now += 1;
     engine.expire_all();
   }
+}
+
+// Every record with as many tags as there may be, in buckets as full as they get.
+TEST_F(Bounds, InvalidatedKeysAndTags) {
+  constexpr size_t kLongKey = 200;
+  constexpr uint64_t kKeys = 8000;
+  for (const Hash hash : {spreading_hash, four_valued_hash, one_bucket_hash}) {
+    Engine engine(8 * kMegabyte, hash);
+    const uint32_t slots = engine.cache.slot_count();
+    std::mt19937_64 random(47);
+    std::vector<uint32_t> tags(kMaxTags);
+    std::map<SlotNumber, std::vector<uint64_t>> neighbours;
+    for (uint64_t number = 0; number < kKeys; ++number) {
+      const std::string key = pattern(kLongKey, number);
+      neighbours[engine.key_slot(key)].push_back(engine.key(key).hash);
+    }
+    for (int i = 0; i < 30'000; ++i) {
+      const auto first = static_cast<uint32_t>(random());
+      for (uint32_t tag = 0; tag < kMaxTags; ++tag) tags[tag] = (first + tag) % slots;
+      const std::string key = pattern(kLongKey, random() % kKeys);
+      const size_t size = random() % 500 == 0 ? random() % 100'000 : random() % 20;
+      ASSERT_EQ(engine.set(key, pattern(size), {.tags = std::span(tags).first(random() % (kMaxTags + 1))}), Status::ok);
+      std::string value;
+      static_cast<void>(engine.read(pattern(kLongKey, random() % kKeys), value));
+      if (i % 16 != 0) continue;
+      const SlotNumber slot = engine.key_slot(pattern(kLongKey, random() % kKeys));
+      std::vector<uint64_t> keys;
+      while (keys.size() < kMaxKeysPerInvalidation)
+        keys.push_back(neighbours[slot][random() % neighbours[slot].size()]);
+      engine.cache.announce(slot, 1);
+      engine.cache.invalidate({.slot = slot, .done = 2, .ends_entries = i % 4096 == 0, .keys = keys, .leaves = 1});
+      if (i % 512 == 0) engine.end_all(static_cast<SlotNumber>(random() % slots), 2);
+      if (i % 4096 != 0) continue;
+      const Version from = engine.cache.sequence() - 1000;
+      const Counted gap = engine.cache.invalidate({.slot = engine.database_slot(), .done = 2, .gap_from = from});
+      engine.sweep(engine.database);
+      engine.cache.close_gap(engine.database, gap.number);
+    }
+    EXPECT_GT(engine.counts().items, hash == spreading_hash ? 2000 : 50);
+    static_cast<void>(engine.scan());
+  }
+}
+
+// An invalidation looks at the records of its keys, and at few others that are in their way.
+TEST_F(Bounds, OfAnInvalidationAreItsKeys) {
+  Engine engine(16 * kMegabyte);
+  for (int i = 0; i < 50'000; ++i)
+    ASSERT_EQ(engine.set(numbered("name", i), "value", {.tags = std::array<uint32_t, 1>{7}}), Status::ok);
+  for (int round = 0; round < 200; ++round) {
+    const std::string some = numbered("name", round * 100);
+    const SlotNumber slot = engine.key_slot(some);
+    std::vector<uint64_t> keys;
+    for (const std::string& key : engine.keys_in(slot, kMaxKeysPerInvalidation)) keys.push_back(engine.key(key).hash);
+    work_meter = {};
+    const int64_t items = engine.counts().items;
+    engine.cache.invalidate({.slot = slot, .done = 2, .keys = keys});
+    ASSERT_EQ(work_meter.holds, 1U);
+    ASSERT_GE(work_meter.most_items, static_cast<uint64_t>(items - engine.counts().items));
+    ASSERT_LE(work_meter.most_items, 2 * kMaxKeysPerInvalidation);
+    for (const uint64_t key : keys) ASSERT_EQ(engine.cache.slot_number(key), slot);
+  }
+  work_meter = {};
+  engine.end_all(7);
+  EXPECT_EQ(work_meter.most_items, 0U) << "however many have the tag";
 }
 
 TEST_F(Bounds, EverythingAtOnceInAFullCache) {

@@ -42,12 +42,17 @@ struct WriteOptions {
   Expiry expiry = Expiry::never();
   WriteMode mode = WriteMode::always;
   std::optional<Version> if_version = std::nullopt;
+  std::span<const uint32_t> tags = {};
+  bool keep_tags = false;
+  const KnownStamps* known = nullptr;
+  std::optional<Version> unwritten_since = std::nullopt;
 };
 
 inline Bytes as_bytes(std::string_view text) noexcept { return std::as_bytes(std::span(text.data(), text.size())); }
 
 inline WriteRequest request(Bytes value, const WriteOptions& options = {}) noexcept {
-  return {options.kind, value, options.expiry, options.mode, options.if_version};
+  return {options.kind,      value,         options.expiry,         options.mode, options.if_version, options.tags,
+          options.keep_tags, options.known, options.unwritten_since};
 }
 
 // A text of that size which differs from that of another seed nearly everywhere.
@@ -119,6 +124,41 @@ class Engine {
   CounterResult increment(std::string_view key_bytes, int64_t by = 1, Expiry when_created = Expiry::never(),
                           bool create_missing = true) {
     return cache.increment(key(key_bytes), by, when_created, create_missing, now);
+  }
+
+  // What an entry depends on; a miss has nothing.
+  [[nodiscard]] Evidence evidence(std::string_view key_bytes) const {
+    Evidence evidence{};
+    static_cast<void>(cache.peek(key(key_bytes), now, &evidence));
+    return evidence;
+  }
+  [[nodiscard]] std::vector<uint32_t> tags_of(std::string_view key_bytes) const {
+    const TagSlots tags = evidence(key_bytes).tags;
+    return {tags.span().begin(), tags.span().end()};
+  }
+
+  [[nodiscard]] SlotNumber key_slot(std::string_view key_bytes) const { return cache.slot_number(key(key_bytes).hash); }
+  [[nodiscard]] SlotNumber tag_slot(std::string_view tag) const { return cache.slot_number(cache.tag(database, tag)); }
+  [[nodiscard]] SlotNumber database_slot() const { return cache.database_slot(database); }
+  [[nodiscard]] SlotState slot(SlotNumber number) const { return cache.slot_state(number); }
+  // Names whose slot it is, or is not.
+  [[nodiscard]] std::vector<std::string> keys_in(SlotNumber number, size_t count, bool in = true) const {
+    std::vector<std::string> keys;
+    for (uint64_t i = 0; keys.size() < count; ++i)
+      if (std::string name = numbered("name", i); (key_slot(name) == number) == in) keys.push_back(std::move(name));
+    return keys;
+  }
+  // Ends all that depends on the slot.
+  Counted end_all(SlotNumber number, Transaction done = 0) {
+    return cache.invalidate({.slot = number, .done = done, .ends_entries = true});
+  }
+  // The slot itself, to make it look as it does while another process changes it.
+  [[nodiscard]] VersionSlot& shared_slot(SlotNumber number) const {
+    std::byte* const base = memory_.span().data();
+    const Geometry& geometry = cache.geometry();
+    if (number >= cache.slot_count())
+      return reinterpret_cast<Database*>(base + geometry.databases_at)[number - cache.slot_count()].slot;
+    return reinterpret_cast<VersionSlot*>(base + geometry.slots_at)[number];
   }
 
   // What a whole walk meets, in the order of keys; a key met twice stands there twice.

@@ -1,28 +1,12 @@
 // Many threads on few keys: no lost update, no torn or foreign value, one winner where there may be one.
 #include <atomic>
-#include <latch>
 #include <set>
-#include <thread>
 
 #include "harness.hpp"
+#include "threads.hpp"
 
 namespace pgcache::engine::test {
 namespace {
-
-constexpr int kThreads = 4;
-
-template <typename Body>
-void in_threads(Body body) {
-  std::latch start(kThreads);
-  std::vector<std::thread> threads;
-  for (int thread = 0; thread < kThreads; ++thread) {
-    threads.emplace_back([&body, &start, thread] {
-      start.arrive_and_wait();
-      body(thread);
-    });
-  }
-  for (std::thread& thread : threads) thread.join();
-}
 
 // A value that can prove whose it is and that it is whole: length of all, the key's number, a counter, a pattern that
 // follows from them. As an opaque array of words, so that checking is quick.

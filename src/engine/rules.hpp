@@ -27,6 +27,8 @@ enum class Rule : uint8_t {
 #define PGCACHE_WITHOUT none
 #endif
 
-constexpr bool holds(Rule rule) noexcept { return rule == Rule::none || rule != Rule::PGCACHE_WITHOUT; }
+constexpr Rule kWithout = Rule::PGCACHE_WITHOUT;
+
+constexpr bool holds(Rule rule) noexcept { return kWithout == Rule::none || rule != kWithout; }
 
 }  // namespace pgcache::engine

@@ -140,14 +140,15 @@ void Cache::forget_record(uint16_t shard, uint32_t segment, Record record, Loss 
   meta.live -= record.size(geometry_.address_shift);
 }
 
-// Who still has the version of an entry that was invalidated must not take it for one that was evicted.
+// Who still has the version of an entry that a tag has ended must not take it for one that was evicted. (What the key
+// or the database has ended shows in their stamps.)
 void Cache::note_end(uint64_t hash, const Record& record) noexcept {
-  Version end = load_acquire(databases_[record.database()].slot.floor);
-  if (record.tagged())
-    record.visit_tags([&](uint32_t slot) noexcept {
-      end = std::max(end, load_acquire(slots_[slot].floor));
-      return true;
-    });
+  if (!record.tagged()) return;
+  Version end = 0;
+  record.visit_tags([&](uint32_t slot) noexcept {
+    end = std::max(end, load_acquire(slots_[slot].floor));
+    return true;
+  });
   VersionSlot& slot = slots_[slot_number(hash)];
   if (slot.written < end) store_relaxed(slot.written, end);
 }

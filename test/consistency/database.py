@@ -133,6 +133,9 @@ def was_killed(session, error):
 
 
 def create_schema(session):
+    """Anew, whatever an interrupted run has left."""
+    for gid in prepared_names(session, APPLICATION):
+        session.run(f"ROLLBACK PREPARED '{gid}'")
     session.run("CREATE EXTENSION IF NOT EXISTS pgcache")
     schema = pathlib.Path(__file__).with_name("schema.sql").read_text(encoding="utf-8")
     session.run_together(schema.replace("%", "%%"))

@@ -15,6 +15,8 @@ COMPUTE = "SELECT value::text FROM stale_reads.expected WHERE key = %s"
 MISS_AND_COMPUTE = "SELECT cache_get(key) IS NULL, value::text FROM stale_reads.expected WHERE key = %s"
 MISS_BY_CURSOR = """DECLARE filler NO SCROLL CURSOR FOR
     SELECT key, cache_get(key) IS NULL, value::text FROM stale_reads.expected WHERE key = ANY(%s)"""
+FILL_BY_CURSOR = """DECLARE filler NO SCROLL CURSOR FOR
+    SELECT key, stale_reads.set_later(key, value, tags, 1, %s) FROM stale_reads.expected WHERE key = ANY(%s)"""
 VERSION = "SELECT found, version FROM cache_entry(%s)"
 VERSION_AND_COMPUTE = """SELECT c.version, e.value::text
     FROM stale_reads.expected e, cache_entry(e.key) c WHERE e.key = %s"""
@@ -54,7 +56,8 @@ class Filling(Cast):
             (self.fill_by_steps, 4),
             (self.fill_after_joint_miss, 3),
             (self.fill_later, 2),
-            (self.fill_by_cursor, 1),
+            (self.miss_by_cursor, 1),
+            (self.fill_by_cursor, 2),
             (self.fill_by_version, 4),
         )
         yield from self.choice(ways)(actor)
@@ -105,7 +108,7 @@ class Filling(Cast):
             self.filled(actor, key, accepted)
         yield
 
-    def fill_by_cursor(self, actor):
+    def miss_by_cursor(self, actor):
         """Miss and compute under a cursor's snapshot, store under a newer one."""
         if not actor.in_block:
             return
@@ -117,6 +120,19 @@ class Filling(Cast):
         for key, missing, value in fetched:
             if missing:
                 self.filled(actor, key, store(actor.session, key, value))
+        yield
+
+    def fill_by_cursor(self, actor):
+        """Computed under a cursor's snapshot, stored by an inner statement that has a newer one."""
+        if not actor.in_block:
+            return
+        actor.session.run_together(FILL_BY_CURSOR, self.rng.random() < 0.5, self.some_keys())
+        for _ in range(self.rng.randint(1, 3)):
+            yield from self.rest(actor)
+            for key, accepted in actor.session.run("FETCH 1 FROM filler"):
+                if accepted is not None:
+                    self.filled(actor, key, accepted)
+        actor.session.run("CLOSE filler")
         yield
 
     def fill_by_version(self, actor):
@@ -142,7 +158,8 @@ class Filling(Cast):
         key = self.some_key()
         yield from self.begin(actor, self.some_level(), self.rng.random() < 0.5)
         actor.session.run("SELECT count(*) FROM stale_reads.item")
-        yield from self.rest(actor)
+        for _ in range(self.rng.randint(1, 4)):
+            yield from self.rest(actor)
         if self.rng.random() < 0.5:
             version, value = actor.session.run(VERSION_AND_COMPUTE, key)[0]
             yield from self.commit(actor)

@@ -25,15 +25,15 @@ class Rusher:
         self.client = client
         self.rng = client.rng
         self.count = client.count
-        self.level = self.rng.choice(client.levels)
-        settings = [f"default_transaction_isolation = '{self.level.lower()}'", "pgcache.serializable_reads = on"]
-        self.session = Session(client.name, client.history, settings)
+        self.session = Session(client.name, client.history, ["pgcache.serializable_reads = on"])
         self.session.run("SELECT setseed(%s)", self.rng.random())
         self.calls = [self.read, self.write, self.fill]
         self.weights = weights
 
     def step(self):
         try:
+            self.level = self.rng.choice(self.client.levels)
+            self.session.run(f"SET default_transaction_isolation = '{self.level.lower()}'")
             self.rng.choices(self.calls, self.weights)[0]()
         except psycopg.Error as error:
             self.call_failed(error)

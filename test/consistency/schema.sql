@@ -215,7 +215,7 @@ BEGIN
                 FROM stale_reads.expected e, cache_entry(e.key) v WHERE e.key = wanted;
             stored := cache_set(wanted, computed, tags => tagged, if_version => number);
         ELSE
-            SELECT stale_reads.set_later(key, value, tags, 200, random() < 0.5) INTO stored FROM stale_reads.expected WHERE key = wanted;
+            SELECT stale_reads.set_later(key, value, tags, 1000, random() < 0.5) INTO stored FROM stale_reads.expected WHERE key = wanted;
         END IF;
         IF stored THEN accepted := accepted + 1; ELSIF NOT stored THEN refused := refused + 1; END IF;
         COMMIT;

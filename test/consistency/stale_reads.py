@@ -19,6 +19,7 @@ import collections
 import multiprocessing
 import os
 import random
+import signal
 import sys
 import time
 import traceback
@@ -293,7 +294,7 @@ def judge_statistics(verdict, checker, count, options):
     refused = checker.counted("refused", "steps", "rush")
     verdict.demand(
         refused >= count["fills refused"],
-        f"refused fills: {count['fills refused']}, all of them in cache_stats, beside those of killed clients: {refused}",
+        f"refused fills: {count['fills refused']}, all of them in cache_stats, beside those of the killed: {refused}",
     )
     dropped = checker.counted("dropped", "steps", "rush")
     verdict.at_least("held sets dropped, by cache_stats", dropped, options.seconds // 2)
@@ -400,6 +401,8 @@ def prepared_transactions_allowed():
 
 def main():
     multiprocessing.set_start_method("fork")
+    # An end by sys.exit ends the other processes too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     options = parse_arguments()
     allowed = prepared_transactions_allowed()
     if options.prepare_leftovers:

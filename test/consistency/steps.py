@@ -64,7 +64,7 @@ class Director(Reading, Filling, Writing):
             (self.fill, 30),
             (self.take, 1),
             (self.long_reader, 8),
-            (self.carried_fill, 6),
+            (self.carried_fill, 10),
             (self.lone_write, 8),
             (self.late_write, 6),
             (self.end_some_prepared, 6),

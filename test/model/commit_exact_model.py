@@ -103,7 +103,7 @@ FAULTS = {
     "fields_before_pending": "tag and database",
     "meet_in_progress": "prepared",
     # A count shows in what a miss asks its snapshots before it takes its number, and a miss reads the sequence before
-    # it asks; the outermost snapshot too, and also about what was prepared without finding a place.
+    # it asks; the outermost snapshot too. What was prepared without finding a place is counted by the next set.
     "latest_before_number": "same statement",
     "miss_number_first": "same statement",
     "miss_outermost": "nested miss",
@@ -136,14 +136,14 @@ class Model(Protocol):
         if kind.manner == "prepares":
             return commits
         if kind.manner == "publishes":
-            first, second = self.filler_plan(["compute", "set"])[:3], self.filler_plan(["set"])[2:]
+            first, second = self.filler_plan(["compute", "set"])[:4], self.filler_plan(["set"])[3:]
             return [*first, *commits, *counts, *second, *(["drop"] if KEY in slots else []), *leaves]
         return [*commits, *counts]
 
     def filler_plan(self, parts):
         miss = ["miss", "miss_look"] if self.holds("miss_number_first") else ["miss_look", "miss"]
         last = ["number", "last_look"] if self.holds("number_first") else ["last_look", "number"]
-        steps = {"miss": miss, "set": ["limit", "look", "lock", *last, "store"]}
+        steps = {"miss": miss, "set": ["settle", "limit", "look", "lock", *last, "store"]}
         return [step for part in parts for step in steps.get(part, [part])]
 
     def reader_plan(self):

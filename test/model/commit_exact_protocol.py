@@ -9,7 +9,7 @@
    lock, at `pending` and `unlisted` first. It has a hit if no pending transaction has committed, the entry is above
    every floor, and its snapshot sees what was invalidated.
  - A miss gives a number, unless its snapshots do not see all that was invalidated up to there.
- - A set reads the sequence, its limit, and looks at each slot: nothing is being counted, nothing was since the miss,
+ - A set first counts what was blocked and is over for its snapshots. It reads the sequence, its limit, and looks at each slot: nothing is being counted, nothing was since the miss,
    and the active and the outermost snapshot see what was. Then, under the key's lock, it takes its number, and only
    after that looks whether anything was counted beyond the limit.
  - A held set does the first part at the call and the second after its transaction has counted: that count, and no
@@ -91,7 +91,6 @@ class State(NamedTuple):
     sequence: int = 1
     latest: int = 2  # of the transactions that have completed
     latest_done: int = 0  # of all slots
-    latest_blocked: int = 0
     key_locked: bool = False  # by a set
 
 
@@ -120,7 +119,7 @@ def without(slot, xid):
 class Protocol:
     """The rules, and what each step does to the state."""
 
-    SET_STEPS = "statement compute nested miss miss_look limit look lock number last_look store".split()
+    SET_STEPS = "statement compute nested miss miss_look settle limit look lock number last_look store".split()
     LAST_STAGE = 4
 
     def __init__(self, fault):
@@ -153,12 +152,11 @@ class Protocol:
     def begin(self, state, slot, count):
         count = count._replace(done=self.done_of(state, count))
         blocked = max(slot.blocked, count.xid if count.blocks else 0)
-        state = self.raise_latest(state, count) if self.holds("latest_before_number") else state
+        state = self.raise_latest(state, count.done) if self.holds("latest_before_number") else state
         return state, slot._replace(counting=True, blocked=blocked), count
 
-    def raise_latest(self, state, count):
-        blocked = max(state.latest_blocked, count.xid if count.blocks else 0)
-        return state._replace(latest_done=max(state.latest_done, count.done), latest_blocked=blocked)
+    def raise_latest(self, state, done):
+        return state._replace(latest_done=max(state.latest_done, done))
 
     def done_of(self, state, count):
         if count.blocks or (not count.xid and not self.holds("bare_delete")):
@@ -173,7 +171,7 @@ class Protocol:
         floor = count.number if count.ends == "older" and self.holds("stamp") else slot.floor
         if state.entry and state.entry[1] < count.number and count.ends != "nothing" and self.holds("stamp"):
             state = state._replace(entry=None)  # what the floor has ended might as well be gone
-        state = state if self.holds("latest_before_number") else self.raise_latest(state, count)
+        state = state if self.holds("latest_before_number") else self.raise_latest(state, count.done)
         return state, slot._replace(done=max(slot.done, count.done), floor=floor, stamp=count.number), count
 
     def finish(self, state, slot, count):
@@ -198,10 +196,22 @@ class Protocol:
 
     def miss_look(self, state, its, me):
         """A number that does not fit ends the set."""
-        blocked = state.latest_blocked if self.holds("miss_blocked") else 0
         views = {its.active, its.outermost} if self.holds("miss_outermost") else {its.active}
-        fits = all(self.sees(state, view, state.latest_done, blocked) for view in views)
+        fits = all(self.sees(state, view, state.latest_done, 0) for view in views)
         return state, its if fits or not self.holds("miss_snapshot") else None
+
+    def settle(self, state, its, me):
+        """What was prepared without a place, and is over for this set's snapshots, is counted now: no miss knew how it ended."""
+        first = min(view.first for view in (its.active, its.outermost))
+        for i, slot in enumerate(state.slots):
+            if not slot.blocked or slot.blocked >= first or not self.holds("miss_blocked"):
+                continue
+            if self.is_locked(state, i):
+                return None
+            number, done = state.sequence + 1, state.latest + 1
+            slot = slot._replace(stamp=number, done=max(slot.done, done), blocked=0)
+            state = self.raise_latest(state._replace(sequence=number, slots=put(state.slots, i, slot)), done)
+        return state, its
 
     def limit(self, state, its, me):
         return state, its._replace(limit=state.sequence)

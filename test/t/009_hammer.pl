@@ -190,7 +190,7 @@ note 'one winner';
 
 ask(q{CREATE SEQUENCE token; CREATE TABLE offered (token bigint)});
 hammer(200, {
-	'offer@1' => q{INSERT INTO offered SELECT t FROM nextval('token') t WHERE cache_set('prize', to_jsonb(t), '0', 'if_absent');},
+	'offer@1' => q{INSERT INTO offered SELECT t FROM nextval('token') t WHERE cache_set('prize', to_jsonb(t), '0', 'if_absent', immediate => true);},
 	'take@2' => q{INSERT INTO won SELECT p::bigint FROM cache_take('prize') p WHERE p IS NOT NULL;} }, name => 'cache_take');
 is( ask(q{SELECT count(*) FROM (SELECT token FROM offered EXCEPT ALL (SELECT token FROM won UNION ALL SELECT cache_get('prize')::bigint WHERE cache_exists('prize'))) x}), 0, 'every value that was stored is won');
 is(ask(q{SELECT count(*) FROM won WHERE token NOT IN (SELECT token FROM offered)}), 0, 'and no other');

@@ -45,8 +45,10 @@ WHERE a.mode IN ('i', 'b', 'v') AND (a.name !~ '^[a-z_][a-z0-9_]*$'
 SELECT a.* FROM arguments a
 WHERE a.mode IN ('o', 't') AND (a.name !~ '^[a-z_][a-z0-9_]*$'
       OR EXISTS (SELECT FROM pg_get_keywords() k WHERE k.word = a.name AND k.catcode IN ('R', 'T')));
--- The argument that has no default comes before those that have (PostgreSQL sees to it); key comes first wherever it is.
-SELECT signature FROM functions WHERE array_position(proargnames, 'key') > 1 AND coalesce(proargmodes[array_position(proargnames, 'key')], 'i') = 'i';
+-- The argument that has no default comes before those that have (PostgreSQL sees to it); key comes first wherever it is, but for what is
+-- about a table.
+SELECT signature FROM functions WHERE array_position(proargnames, 'key') > 1 AND coalesce(proargmodes[array_position(proargnames, 'key')], 'i') = 'i'
+  AND proargtypes[0] <> 'regclass'::regtype;
 
 -- Each is described.
 SELECT signature FROM functions WHERE coalesce(obj_description(oid, 'pg_proc'), '') = '';
@@ -54,9 +56,12 @@ SELECT name FROM relations WHERE coalesce(obj_description(oid, 'pg_class'), '') 
 SELECT obj_description('pgcache'::regnamespace, 'pg_namespace') <> '' AS schema_is_described,
        obj_description((SELECT oid FROM pg_extension WHERE extname = 'pgcache'), 'pg_extension') <> '' AS extension_is_described;
 -- The statements in the descriptions are SQL that runs.
+CREATE TABLE users (id bigint, org_id bigint);
+ALTER SEQUENCE pgcache.watch_id RESTART 1000;
 SELECT substring(obj_description(oid, 'pg_proc') FROM 'Example: (.*)$') AS example FROM functions
 WHERE obj_description(oid, 'pg_proc') LIKE '%Example: %' AND pronamespace <> 'pgcache'::regnamespace
 ORDER BY proname COLLATE "C" \gexec
+DROP TABLE users;
 
 -- Nobody but the owner may do anything with anything.
 SELECT f.signature, a.grantee::regrole, a.privilege_type FROM functions f, aclexplode(coalesce(f.proacl, acldefault('f', f.proowner))) a
@@ -74,7 +79,7 @@ SELECT name FROM relations WHERE relkind = 'v' AND coalesce('security_invoker=fa
 
 -- What writes is neither STRICT, which would swallow a NULL key, nor done in a parallel worker; what reads shared memory is volatile.
 SELECT signature, provolatile, proparallel, proisstrict FROM functions
-WHERE proname ~ '^cache_(set|take|delete|touch|incr|clear|invalidate)' AND (proisstrict OR proparallel <> 'u' OR provolatile <> 'v');
+WHERE proname ~ '^cache_(set|take|delete|touch|incr|clear|invalidate|watch|unwatch)' AND (proisstrict OR proparallel <> 'u' OR provolatile <> 'v');
 SELECT signature, provolatile, proparallel, proisstrict FROM functions
 WHERE proname ~ '^cache_(get|exists|ttl|entry|keys)' AND (NOT proisstrict OR proparallel <> 's' OR provolatile <> 'v');
 

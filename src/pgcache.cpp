@@ -8,6 +8,7 @@
 #include "pg/function.hpp"
 #include "pg/privilege_hint.hpp"
 #include "pg/transactions.hpp"
+#include "watches/table_changes.hpp"
 #include "worker/worker.hpp"
 
 extern "C" {
@@ -28,6 +29,7 @@ void _PG_init(void) {
   pgcache::install_shared_cache();
   pgcache::install_dropped_databases();
   pgcache::install_publication();
+  pgcache::install_table_changes();
   pgcache::pg::install_statement_watch();
   pgcache::pg::install_privilege_hint();
   pgcache::install_worker();

@@ -313,11 +313,11 @@ void hold_set(const engine::Key& key, const HeldSet& like, engine::Bytes value, 
 
 void note_deleted(const engine::Key& key) { note(name_of(key), EventKind::deleted, cache.slot_number(key.hash)); }
 
-void note_refused(const engine::Key& key) {
+void note_outdated(const engine::Key& key) {
   const Event* before = internal::own_events ? latest_on(name_of(key)) : nullptr;
   // What was held before is older still. A deletion stays one.
   const bool deletes = before != nullptr && before->deletes;
-  note(name_of(key), deletes ? EventKind::deleted : EventKind::refused, cache.slot_number(key.hash));
+  note(name_of(key), deletes ? EventKind::deleted : EventKind::outdated, cache.slot_number(key.hash));
 }
 
 void note_invalidated(engine::SlotNumber tag) { note({tag, Subject::tag}, EventKind::tag, tag); }

@@ -73,9 +73,9 @@ bool own_pattern_matches(std::string_view key, bool with_early);
 void hold_set(const engine::Key& key, const HeldSet& like, engine::Bytes value, std::span<const uint32_t> tags);
 // An early one unless events are held.
 void note_deleted(const engine::Key& key);
-// A set that was refused because its value may be out of date: what stands there may be older than what this
-// transaction has written.
-void note_refused(const engine::Key& key);
+// What stands there may be older than what this transaction has written: a watched row's, or that of a set that was
+// refused.
+void note_outdated(const engine::Key& key);
 void note_invalidated(engine::SlotNumber tag);
 void note_pattern(const struct varlena* pattern);
 void note_cleared();
@@ -85,7 +85,7 @@ void visit_held(void (*visit)(const HeldSet& held, void* argument), void* argume
 // For the publication. No event comes after it is closed: 25000.
 void close_own_events();
 // In the order of events; `key_hash` is of held and deleted keys.
-enum class EventKind : uint8_t { held, deleted, refused, tag, pattern, clear };
+enum class EventKind : uint8_t { held, deleted, outdated, tag, pattern, clear };
 struct OwnEvent {
   EventKind kind;
   uint64_t key_hash;

@@ -35,6 +35,7 @@ struct PlannedSlot {
   uint32_t first_key;
   uint32_t keys;
   bool ends_entries;
+  bool chosen;  // who runs this transaction has deleted those keys himself
   bool announced;
   bool listed;
   engine::Counted counted;
@@ -56,6 +57,7 @@ struct Step {
   engine::SlotNumber slot;
   bool ends_entries;
   bool deletes_key;
+  bool chosen;
   uint64_t key;
 };
 
@@ -88,11 +90,16 @@ void add(Steps& steps, const Step& step) {
 }
 
 void add_slot(engine::SlotNumber slot, void* steps) {
-  add(*static_cast<Steps*>(steps), {.slot = slot, .ends_entries = true, .deletes_key = false, .key = 0});
+  add(*static_cast<Steps*>(steps),
+      {.slot = slot, .ends_entries = true, .deletes_key = false, .chosen = true, .key = 0});
 }
 
-void add_key(Steps& steps, uint64_t key_hash, bool deletes) {
-  add(steps, {.slot = cache.slot_number(key_hash), .ends_entries = false, .deletes_key = deletes, .key = key_hash});
+void add_key(Steps& steps, uint64_t key_hash, bool deletes, bool chosen = true) {
+  add(steps, {.slot = cache.slot_number(key_hash),
+              .ends_entries = false,
+              .deletes_key = deletes,
+              .chosen = chosen,
+              .key = key_hash});
 }
 
 // The keys that the patterns match now. What comes while and after this looks is younger than plan.gap_from, and ends
@@ -132,8 +139,8 @@ void add_event(Steps& steps, uint32_t number) {
     case EventKind::deleted:
       add_key(steps, event->key_hash, true);
       break;
-    case EventKind::refused:
-      if (wrote) add_key(steps, event->key_hash, true);
+    case EventKind::outdated:
+      if (wrote) add_key(steps, event->key_hash, true, false);
       break;
     case EventKind::tag:
       add_slot(event->slot, &steps);
@@ -142,7 +149,11 @@ void add_event(Steps& steps, uint32_t number) {
       if (plan.gap_from == 0) {
         close_old_gap();
         plan.gap_from = cache.sequence();
-        add(steps, {.slot = cache.database_slot(my_database), .ends_entries = false, .deletes_key = false, .key = 0});
+        add(steps, {.slot = cache.database_slot(my_database),
+                    .ends_entries = false,
+                    .deletes_key = false,
+                    .chosen = true,
+                    .key = 0});
         add_matching(steps);
       }
       break;
@@ -168,9 +179,11 @@ void arrange(Steps& steps) {
       PlannedSlot& next = plan.slots[plan.count++] = PlannedSlot{};
       next.slot = step.slot;
       next.first_key = keys;
+      next.chosen = true;
     }
     PlannedSlot& its = plan.slots[plan.count - 1];
     its.ends_entries |= step.ends_entries;
+    its.chosen &= step.chosen;
     if (!step.deletes_key || (its.keys > 0 && plan.keys[keys - 1] == step.key)) continue;
     plan.keys[keys++] = step.key;
     ++its.keys;
@@ -234,7 +247,7 @@ void count_all() {
                                     .leaves = leaves,
                                     .was_listed = its.listed,
                                     .gap_from = is_database ? plan.gap_from : 0});
-    if (its.keys > 0) note_own_deletion(its.slot, its.counted);
+    if (its.keys > 0 && its.chosen) note_own_deletion(its.slot, its.counted);
   }
   if (leaves != 0) plan.announced_as = 0;
 }

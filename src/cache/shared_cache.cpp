@@ -29,6 +29,7 @@ engine::Cache cache;
 uint16_t my_database = 0;
 
 namespace internal {
+bool joined = false;
 bool ready = false;
 bool* standby = nullptr;
 }  // namespace internal
@@ -138,17 +139,25 @@ std::optional<uint16_t> register_database(Oid database) {
   return number;
 }
 
-void internal::get_ready() {
-  if (!cache_is_shared()) pg::raise_not_preloaded();
-  pg::require_same_version();
+// False where the module is not preloaded, and where too many other databases have a number.
+bool internal::join() {
+  if (!cache_is_shared()) return false;
   const std::optional<uint16_t> number = register_database(MyDatabaseId);
-  if (!number)
-    ereport(ERROR, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-                    errmsg("the cache serves at most %u databases", engine::kMaxDatabases),
-                    errhint("Drop databases that are not needed, or restart the server: the count begins anew.")));
+  if (!number) return false;
   my_database = *number;
   statistics_join(shared_state->statistics, my_database);
   if (RecoveryInProgress()) engine::store_relaxed(shared_state->standby, true);
+  joined = true;
+  return true;
+}
+
+void internal::get_ready() {
+  if (!cache_is_shared()) pg::raise_not_preloaded();
+  pg::require_same_version();
+  if (!joined && !join())
+    ereport(ERROR, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+                    errmsg("the cache serves at most %u databases", engine::kMaxDatabases),
+                    errhint("Drop databases that are not needed, or restart the server: the count begins anew.")));
   ready = true;
 }
 

@@ -20,8 +20,10 @@ void install_shared_cache();
 bool cache_is_shared();
 
 namespace internal {
+extern bool joined;
 extern bool ready;
 extern bool* standby;  // from the first use during recovery until someone has seen its end
+bool join();
 void get_ready();
 void after_promotion();
 }  // namespace internal
@@ -34,6 +36,14 @@ void wait_a_little();
 inline void require_cache() {
   if (unlikely(!internal::ready)) internal::get_ready();
   if (unlikely(engine::atomic(*internal::standby).load(std::memory_order_acquire))) internal::after_promotion();
+}
+
+// For what must not fail: whether there is a cache, so that invalidations have something to end. They count whatever
+// version the SQL objects have.
+inline bool can_invalidate() {
+  if (unlikely(!internal::joined) && !internal::join()) return false;
+  if (unlikely(engine::atomic(*internal::standby).load(std::memory_order_acquire))) internal::after_promotion();
+  return true;
 }
 
 // The database's number for keys; a new one begins closed to what was before. None if too many others have one.

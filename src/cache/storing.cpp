@@ -90,7 +90,7 @@ bool hold(const SetRequest& request, std::optional<engine::Version> missed_at, T
   const bool stale = (request.if_version && !existing && !still_missing(request, *missed_at)) ||
                      !may_store(request.key, request.tags, missed_at, known);
   if (stale) {
-    note_refused(request.key);
+    note_outdated(request.key);
     return refuse(request.key, missed_at);
   }
   like.kind = request.kind;

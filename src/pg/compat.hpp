@@ -5,9 +5,12 @@
 
 extern "C" {
 #include "access/transam.h"
+#include "catalog/pg_attribute.h"
+#include "catalog/pg_class.h"
 #include "executor/executor.h"
 #include "funcapi.h"
 #include "storage/proc.h"
+#include "utils/acl.h"
 #include "utils/guc.h"
 #include "utils/timestamp.h"
 #if PG_VERSION_NUM >= 160000
@@ -35,6 +38,24 @@ inline uint32_t number_of(const PGPROC* backend) {
   return static_cast<uint32_t>(GetNumberFromPGProc(backend));
 #else
   return static_cast<uint32_t>(backend->pgprocno);
+#endif
+}
+
+// Whether the current user owns it, or is a member of the role that does.
+inline bool owns_relation(Oid relation) {
+#if PG_VERSION_NUM >= 160000
+  return object_ownercheck(RelationRelationId, relation, GetUserId());
+#else
+  return pg_class_ownercheck(relation, GetUserId());
+#endif
+}
+
+// Computed when it is read, and so in no row that a trigger gets.
+inline bool is_virtual([[maybe_unused]] const FormData_pg_attribute& column) {
+#if PG_VERSION_NUM >= 180000
+  return column.attgenerated == ATTRIBUTE_GENERATED_VIRTUAL;
+#else
+  return false;
 #endif
 }
 

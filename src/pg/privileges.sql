@@ -86,6 +86,8 @@ DECLARE
     preloaded boolean := pgcache.is_preloaded();
     megabytes bigint;
     lost bigint;
+    watches bigint;
+    problems text;
     ratio double precision;
     open_objects text;
 BEGIN
@@ -117,6 +119,18 @@ BEGIN
     fix := CASE WHEN NOT ok AND preloaded THEN format('ALTER SYSTEM SET max_worker_processes = %s; -- if no worker is free; then restart the server',
         greatest(current_setting('max_worker_processes')::integer + 1, 8)) END;  -- 8: PostgreSQL's own default
     RETURN NEXT;
+
+    IF installed = library THEN
+        SELECT count(*) FILTER (WHERE t.is_watched) INTO watches FROM pgcache.watch_triggers() t;
+        SELECT string_agg(p.problem, '; ' ORDER BY p.problem) INTO problems FROM pgcache.watch_problems() p;
+        item := 'watches'; ok := problems IS NULL AND (preloaded OR watches = 0);
+        detail := CASE
+            WHEN problems IS NOT NULL THEN problems
+            WHEN watches > 0 AND NOT preloaded THEN format('%s watches, which do nothing until pgcache is loaded at server start', watches)
+            ELSE format('%s watches', watches) END;
+        fix := CASE WHEN problems IS NOT NULL THEN 'SELECT pgcache.repair_watches(), cache_clear();' END;
+        RETURN NEXT;
+    END IF;
 
     SELECT string_agg(format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC;', p.oid::regprocedure), ' ' ORDER BY p.oid::regprocedure::text)
     INTO open_objects

@@ -10,6 +10,7 @@ PGCACHE_VERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" pgcache
 SQL_PARTS = \
 	src/pg/extension.sql \
 	src/cache/cache.sql \
+	src/fetch/fetch.sql \
 	src/watches/watches.sql \
 	src/pg/privileges.sql
 

@@ -3,6 +3,8 @@
 #include "cache/publication.hpp"
 #include "cache/settings.hpp"
 #include "cache/shared_cache.hpp"
+#include "fetch/fetch_settings.hpp"
+#include "fetch/flights.hpp"
 #include "pg/clock.hpp"
 #include "pg/compat.hpp"
 #include "pg/function.hpp"
@@ -22,11 +24,13 @@ PGCACHE_EXPORT void _PG_init(void);
 
 void _PG_init(void) {
   pgcache::define_cache_settings();
+  pgcache::define_fetch_settings();
   pgcache::pg::define_clock_settings();
   MarkGUCPrefixReserved("pgcache");
   // Loaded later, the module answers every call with what to do about it.
   if (!process_shared_preload_libraries_in_progress) return;
   pgcache::install_shared_cache();
+  pgcache::install_flights();
   pgcache::install_dropped_databases();
   pgcache::install_publication();
   pgcache::install_table_changes();

@@ -133,14 +133,15 @@ COMMENT ON FUNCTION cache_keys(text, bigint) IS
 
 CREATE FUNCTION pgcache.statistics(OUT database text, OUT items bigint, OUT bytes_used bigint, OUT bytes_allowed bigint,
         OUT hits bigint, OUT misses bigint, OUT hit_ratio double precision, OUT sets bigint, OUT deletes bigint,
-        OUT evictions bigint, OUT expirations bigint, OUT refused bigint, OUT dropped bigint, OUT since timestamptz,
+        OUT evictions bigint, OUT expirations bigint, OUT refused bigint, OUT dropped bigint,
+        OUT fetch_runs bigint, OUT fetch_waits bigint, OUT since timestamptz,
         OUT exact boolean) RETURNS SETOF record
     AS 'MODULE_PATHNAME', 'pgcache_statistics' LANGUAGE C VOLATILE STRICT PARALLEL SAFE ROWS 10;
 COMMENT ON FUNCTION pgcache.statistics() IS 'What the view cache_stats shows';
 
 CREATE VIEW cache_stats AS SELECT * FROM pgcache.statistics();
 COMMENT ON VIEW cache_stats IS
-    'One row for each database that has used the cache. refused: sets of values that may have been out of date; dropped: sets that a commit did not publish; exact: false on a standby. bytes_allowed is shared by all; items and bytes_used count entries that have expired but are not given back yet';
+    'One row for each database that has used the cache. refused: sets of values that may have been out of date; dropped: sets that a commit did not publish; fetch_runs: queries that cache_fetch ran; fetch_waits: its callers that waited for another''s; exact: false on a standby. bytes_allowed is shared by all; items and bytes_used count entries that have expired but are not given back yet';
 
 CREATE FUNCTION cache_stats_reset() RETURNS void
     AS 'MODULE_PATHNAME', 'pgcache_statistics_reset' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;

@@ -30,6 +30,19 @@ struct varlena* allocate(size_t bytes) {
   return static_cast<struct varlena*>(palloc(VARHDRSZ + bytes));
 }
 
+static_assert((FetchedHeader::kMark & (JB_CMASK | JB_FSCALAR | JB_FOBJECT | JB_FARRAY)) == 0);
+
+// The value alone of what cache_fetch has stored.
+FetchedHeader take_header(struct varlena* value, engine::Kind kind) {
+  const FetchedHeader header = kind == engine::Kind::json ? FetchedHeader::read(pg::bytes_of(value)) : FetchedHeader{};
+  if (header) {
+    const size_t bytes = VARSIZE(value) - VARHDRSZ - sizeof header;
+    memmove(VARDATA(value), VARDATA(value) + sizeof header, bytes);
+    SET_VARSIZE(value, VARHDRSZ + bytes);
+  }
+  return header;
+}
+
 // Reads into memory that is large enough; `accept` has the last word about an entry that is there. Nothing is counted.
 template <typename Read, typename Accept>
 EntryValue copy_entry(engine::Kinds kinds, Read read, Accept accept) {
@@ -40,7 +53,7 @@ EntryValue copy_entry(engine::Kinds kinds, Read read, Accept accept) {
     if (result.status == engine::Status::ok && accept(result.entry)) {
       SET_VARSIZE(value, VARHDRSZ + result.entry.value_bytes);
       expected_bytes = std::clamp<size_t>(std::bit_ceil(result.entry.value_bytes), 64, kMostExpected);
-      return {value, result.entry};
+      return {value, result.entry, take_header(value, result.entry.kind)};
     }
     pfree(value);
     if (result.status == engine::Status::wrong_kind && accept(result.entry)) raise_wrong_kind(result.entry.kind, kinds);
@@ -102,7 +115,7 @@ EntryValue read_own(const engine::Key& key, const Own& own, engine::Kinds kinds,
 
 }  // namespace
 
-EntryValue read_entry(const engine::Key& key, engine::Kinds kinds, TimestampTz now) {
+EntryValue look_up(const engine::Key& key, engine::Kinds kinds, TimestampTz now) {
   EntryValue read{};
   const Own own = own_state_of(key);
   if (unlikely(own.state != OwnState::untouched)) {
@@ -118,6 +131,11 @@ EntryValue read_entry(const engine::Key& key, engine::Kinds kinds, TimestampTz n
     }
     if (read.value == nullptr) read.entry = missed(key, read.entry.version);
   }
+  return read;
+}
+
+EntryValue read_entry(const engine::Key& key, engine::Kinds kinds, TimestampTz now) {
+  const EntryValue read = look_up(key, kinds, now);
   count(read.value != nullptr ? &Counts::hits : &Counts::misses);
   return read;
 }

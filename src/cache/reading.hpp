@@ -3,6 +3,7 @@
 #pragma once
 
 #include "cache/entries.hpp"
+#include "cache/fetched_value.hpp"
 
 namespace pgcache {
 
@@ -11,8 +12,11 @@ namespace pgcache {
 struct EntryValue {
   struct varlena* value;
   engine::EntryInfo entry;  // on a miss: its version alone
+  FetchedHeader fetched = {};
 };
 EntryValue read_entry(const engine::Key& key, engine::Kinds kinds, TimestampTz now = pg::clock_now());
+// The same, but not counted.
+EntryValue look_up(const engine::Key& key, engine::Kinds kinds, TimestampTz now = pg::clock_now());
 
 // The entry alone; counts as no use of it. Remembers a miss.
 std::optional<engine::EntryInfo> find_entry(const engine::Key& key, TimestampTz now = pg::clock_now());

@@ -116,9 +116,9 @@ PGCACHE_FUNCTION(pgcache_statistics) {
     const Counts counts = statistics_sum(statistics, number);
     const DatabaseCounts& its = statistics.databases[number];
     const int64_t reads = counts.hits + counts.misses;
-    bool nulls[15] = {};
+    bool nulls[17] = {};
     nulls[6] = reads == 0;
-    Datum values[15] = {
+    Datum values[17] = {
         CStringGetTextDatum(name),
         Int64GetDatum(engine::load_relaxed(database.items)),
         Int64GetDatum(engine::load_relaxed(database.bytes)),
@@ -132,6 +132,8 @@ PGCACHE_FUNCTION(pgcache_statistics) {
         Int64GetDatum(static_cast<int64_t>(engine::load_relaxed(database.expirations)) - its.expirations_at_reset),
         Int64GetDatum(counts.refused),
         Int64GetDatum(counts.dropped),
+        Int64GetDatum(counts.fetch_runs),
+        Int64GetDatum(counts.fetch_waits),
         // The worker has loaded its entries, and no session has used them yet.
         TimestampTzGetDatum(its.since != 0 ? its.since : PgStartTime),
         BoolGetDatum(cache_is_exact()),

@@ -19,12 +19,15 @@ struct Counts {
   int64_t misses;
   int64_t sets;
   int64_t deletes;
-  int64_t refused;  // sets of values that may have been out of date
-  int64_t dropped;  // held sets that were not published
+  int64_t refused;      // sets of values that may have been out of date
+  int64_t dropped;      // held sets that were not published
+  int64_t fetch_runs;   // queries that cache_fetch has run
+  int64_t fetch_waits;  // callers of it that have waited for another's
 };
 
-constexpr int64_t Counts::*kAllCounts[] = {&Counts::hits,    &Counts::misses,  &Counts::sets,
-                                           &Counts::deletes, &Counts::refused, &Counts::dropped};
+constexpr int64_t Counts::*kAllCounts[] = {&Counts::hits,       &Counts::misses,     &Counts::sets,
+                                           &Counts::deletes,    &Counts::refused,    &Counts::dropped,
+                                           &Counts::fetch_runs, &Counts::fetch_waits};
 
 struct alignas(64) BackendCounts {
   Counts counts;

@@ -29,7 +29,7 @@ struct varlena* required_varlena(FunctionCallInfo fcinfo, int number, const char
   return PG_DETOAST_DATUM_PACKED(PG_GETARG_DATUM(number));
 }
 
-engine::Milliseconds ttl_milliseconds(const Interval* ttl) {
+engine::Milliseconds ttl_milliseconds(const Interval* ttl, const char* name) {
   const int infinity = infinity_of(ttl);
   if (infinity > 0) return 0;
   const int64_t days = ttl->day + int64_t{ttl->month} * DAYS_PER_MONTH;
@@ -38,13 +38,14 @@ engine::Milliseconds ttl_milliseconds(const Interval* ttl) {
       pg_add_s64_overflow(microseconds, ttl->time, &microseconds))
     microseconds = days < 0 ? -1 : PG_INT64_MAX - 999;
   if (infinity < 0 || microseconds < 0)
-    ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("ttl must not be negative: %s", text_of(ttl))));
+    ereport(ERROR,
+            (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("%s must not be negative: %s", name, text_of(ttl))));
   const int64_t milliseconds = (microseconds + 999) / 1000;
   if (milliseconds > engine::kMaxTtl)
-    ereport(ERROR,
-            (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-             errmsg("ttl must not be over %d days: %s", static_cast<int>(engine::kMaxTtl / 86'400'000), text_of(ttl)),
-             errhint("An interval of '0' means that the entry does not expire.")));
+    ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+                    errmsg("%s must not be over %d days: %s", name, static_cast<int>(engine::kMaxTtl / 86'400'000),
+                           text_of(ttl)),
+                    errhint("An interval of '0' means that the entry does not expire.")));
   return milliseconds;
 }
 

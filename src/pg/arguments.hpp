@@ -17,8 +17,8 @@ inline engine::Bytes bytes_of(const struct varlena* value) {
 // The argument, detoasted; 22004 naming it if it is NULL.
 struct varlena* required_varlena(FunctionCallInfo fcinfo, int number, const char* name);
 
-// Milliseconds, rounded up; 0 for no end. 22023 if it is negative or over the engine's longest.
-engine::Milliseconds ttl_milliseconds(const Interval* ttl);
+// Milliseconds, rounded up; 0 for no end. 22023 naming the argument if it is negative or over the engine's longest.
+engine::Milliseconds ttl_milliseconds(const Interval* ttl, const char* name = "ttl");
 
 // The elements; 22004 naming the argument if one is NULL and may not be.
 struct Elements {

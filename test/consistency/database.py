@@ -137,8 +137,9 @@ def create_schema(session):
     for gid in prepared_names(session, APPLICATION):
         session.run(f"ROLLBACK PREPARED '{gid}'")
     session.run("CREATE EXTENSION IF NOT EXISTS pgcache")
-    schema = pathlib.Path(__file__).with_name("schema.sql").read_text(encoding="utf-8")
-    session.run_together(schema.replace("%", "%%"))
+    for name in ("schema.sql", "watched.sql"):
+        sql = pathlib.Path(__file__).with_name(name).read_text(encoding="utf-8")
+        session.run_together(sql.replace("%", "%%"))
     last = max(model.LATE_ITEMS)
     session.run("INSERT INTO stale_reads.item SELECT id, 1, 'plain' FROM generate_series(0, %s) id", last)
     for entry in model.CACHED.values():

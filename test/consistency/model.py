@@ -64,6 +64,8 @@ def judge(key, hit, expected, deleted):
     if hit == expected:
         return None
     hit, expected = json.loads(hit), json.loads(expected)
+    if key not in CACHED:  # of the watched table, where rows come and go
+        return "stale" if highest(hit) < highest(expected) else "newer"
     if key in LATE_KEYS and deleted is not None:
         known = deleted[CACHED[key].items[0]]
         if known <= min(hit[0], expected[0]):
@@ -71,6 +73,10 @@ def judge(key, hit, expected, deleted):
     if len(hit) == len(expected) and any(h < e for h, e in zip(hit, expected)):
         return "stale"
     return "newer"
+
+
+def highest(versions):
+    return max(versions if isinstance(versions, list) else [versions or 0])
 
 
 class OwnEvents:

@@ -12,6 +12,9 @@ from database import Session, was_killed
 
 READ_MANY = "SELECT reads, hits, wrong FROM stale_reads.read_many(%s, %s)"
 WRITE_MANY = "CALL stale_reads.write_many(%s, %s::int[], %s, NULL, NULL)"
+READ_WATCHED = "SELECT reads, hits, wrong FROM stale_reads.read_watched(%s)"
+WRITE_WATCHED = "CALL stale_reads.write_watched(%s, NULL, NULL)"
+FETCH_MANY = "CALL stale_reads.fetch_many(%s, NULL, NULL, NULL)"
 FILL_MANY = "CALL stale_reads.fill_many(%s, %s::text[], NULL, NULL)"
 
 # (transactions, tags and keys that each may invalidate beside its own)
@@ -28,13 +31,15 @@ class Rusher:
         self.session = Session(client.name, client.history, ["pgcache.serializable_reads = on"])
         self.session.run("SELECT setseed(%s)", self.rng.random())
         self.calls = [self.read, self.write, self.fill]
+        self.watched_calls = [self.read_watched, self.write_watched, self.fetch]
         self.weights = weights
 
     def step(self):
         try:
             self.level = self.rng.choice(self.client.levels)
             self.session.run(f"SET default_transaction_isolation = '{self.level.lower()}'")
-            self.rng.choices(self.calls, self.weights)[0]()
+            calls = self.watched_calls if self.rng.random() < 0.4 else self.calls
+            self.rng.choices(calls, self.weights)[0]()
         except psycopg.Error as error:
             self.call_failed(error)
 
@@ -55,6 +60,9 @@ class Rusher:
         ((reads, hits, wrong),) = self.session.run(READ_MANY, self.rng.randint(1, 60), self.keys())
         self.count["reads"] += reads
         self.count["hits"] += hits
+        self.report(wrong)
+
+    def report(self, wrong):
         for key, hit, expected, snapshot in wrong or ():
             kind = model.judge(key, hit, expected, None)
             who = f"{self.session.name}, snapshot {snapshot}"
@@ -71,6 +79,23 @@ class Rusher:
         ((accepted, refused),) = self.session.run(FILL_MANY, self.rng.randint(5, 40), self.keys())
         self.count["fills accepted"] += accepted
         self.count["fills refused"] += refused
+
+    def read_watched(self):
+        ((reads, hits, wrong),) = self.session.run(READ_WATCHED, self.rng.randint(1, 40))
+        self.count["reads of a watched table"] += reads
+        self.count["hits of a watched table"] += hits
+        self.report(wrong)
+
+    def write_watched(self):
+        ((commits, rollbacks),) = self.session.run(WRITE_WATCHED, self.rng.choice((2, 5, 20)))
+        self.count["commits to a watched table"] += commits
+        self.count["rollbacks"] += rollbacks
+
+    def fetch(self):
+        ((fetches, compared, wrong),) = self.session.run(FETCH_MANY, self.rng.randint(5, 40))
+        self.count["fetches"] += fetches
+        self.count["fetches compared"] += compared
+        self.report(wrong)
 
     def finish(self):
         self.session.close()

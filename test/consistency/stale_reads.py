@@ -51,6 +51,9 @@ DEMANDED_PER_SECOND = {
     "reads": 300,
     "hits": 100,
     "hits while a writer was pending": 5,
+    "hits of a watched table": 20,
+    "commits to a watched table": 3,
+    "fetches compared": 10,
     "own held sets read": 0.3,
     "fills accepted": 20,
     "fills refused": 2,
@@ -73,6 +76,7 @@ WRONG = {
     "forbidden": "serializable hits without leave",
     "error": "unexpected errors",
 }
+READ_WATCHED_AT_REST = "SELECT key, cache_get(key)::text, value::text FROM stale_reads.watched_expected"
 SHOWN_VIOLATIONS = 10
 SHOWN_OPERATIONS = 80
 # To wait for the others after a part; a client that takes longer is stuck.
@@ -245,7 +249,14 @@ class Checker(Findings):
             kind = hit is not None and model.judge(key, hit, expected, deleted)
             if kind:
                 self.violation(kind, key, hit, expected, f"{who}, snapshot {snapshot}", "")
+        self.compare_watched(who)
         return [key for key, hit, _, _ in rows if hit is None]
+
+    def compare_watched(self, who):
+        for key, hit, expected in self.session.run(READ_WATCHED_AT_REST):
+            kind = hit is not None and model.judge(key, hit, expected, None)
+            if kind:
+                self.violation(kind, key, hit, expected, who, "")
 
     def counted(self, name, *parts):
         """What cache_stats counted in these parts."""
@@ -329,7 +340,7 @@ def show_last(lines):
 def concerns(line, key):
     """Whether the operation may have to do with the key."""
     if key not in CACHED:
-        return key in line
+        return key in line or "watched" in line
     items = (f"({item}, " for item in CACHED[key].items)
     names = [key, *CACHED[key].tags, *items, "cache_clear", "matching", "COMMIT", "ROLLBACK"]
     return any(name in line for name in names)

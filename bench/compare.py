@@ -207,6 +207,7 @@ def statements(options):
         PgbenchStatement("SELECT 1", script("select_1")),
         PgbenchStatement("floor_get", script("floor_get"), definitions=keys),
         PgbenchStatement("cache_get", script("cache_get"), definitions=keys),
+        PgbenchStatement("cache_fetch", script("cache_fetch"), definitions=keys),
         RedisStatement("Redis GET", ["GET", REDIS_KEY]),
         PgbenchStatement("table get", script("table_get"), definitions=keys),
         PgbenchStatement("floor_set", script("floor_set"), definitions=written),
@@ -247,6 +248,7 @@ class Bench:
         self.in_query = {}  # table: {expression: milliseconds of each round}
         self.invalidation = {}  # tag: milliseconds of each call, the first one being that which finds the entries
         self.tagged_bytes = []  # of an entry without tags, with one, with four
+        self.bulk_updates = []  # (milliseconds of the watched table's, of the other's)
         self.memory = []  # (what, bytes of pgcache for a million items, of Redis)
         self.notes = []
 
@@ -331,6 +333,20 @@ class Bench:
         if left != "0":
             sys.exit(f"{left} entries of an invalidated tag are still read")
 
+    def compare_watches(self):
+        say("Watches")
+        self.postgres.psql("-f", os.path.join(BENCH, "setup_watches.sql"))
+        update = "UPDATE {} SET visits = visits + 1;\n"
+        clean = "\\timing off\nVACUUM watched, unwatched;\n\\timing on\n"
+        script = os.path.join(self.options.work, "watches.sql")
+        with open(script, "w") as file:
+            for number in range(self.options.rounds * 2 + 1):
+                tables = ("watched", "unwatched") if number % 2 == 0 else ("unwatched", "watched")
+                file.write(clean + "".join(update.format(table) for table in tables))
+        times = [float(time) for time in re.findall(r"^Time: ([0-9.]+) ms", self.postgres.psql("-f", script), re.M)]
+        pairs = list(zip(times[0::2], times[1::2]))[1:]  # the first one warms up
+        self.bulk_updates = [pair if number % 2 else pair[::-1] for number, pair in enumerate(pairs)]
+
     def compare_memory(self):
         say("Memory")
         items = self.options.items
@@ -385,6 +401,7 @@ class Bench:
                     "floor_set in a writing transaction",
                     0.85,
                 ),
+                compared("a hit of cache_fetch against cache_get", "cache_fetch", "cache_get", 0.9),
                 compared("cache_get against the UNLOGGED table", "cache_get", "table get", 1.2),
                 compared("cache_set against the UNLOGGED table", "cache_set", "table set", 1.8),
                 compared("cache_get against Redis GET", "cache_get", "Redis GET", 1.0),
@@ -409,6 +426,11 @@ class Bench:
             none, one, four = self.tagged_bytes
             worst = max(one - none, (four - none) / 4)
             rows.append(("memory of a tag of an entry", f"{worst:.1f} bytes", "", "", "≤ 4 bytes", met(worst <= 4)))
+        if self.bulk_updates:
+            ours, theirs = (statistics.median(times) for times in zip(*self.bulk_updates))
+            ratio = statistics.median(our / their for our, their in self.bulk_updates)
+            what = "UPDATE of 100,000 rows of a watched table against one with an empty trigger"
+            rows.append((what, f"{ours:.0f} ms", f"{theirs:.0f} ms", f"{ratio:.2f}", "≤ 1.5", met(ratio <= 1.5)))
         for what, ours, theirs in self.memory:
             what = f"memory of an item with a TTL, {what}"
             rows.append((what, f"{ours:.0f} bytes", f"{theirs:.0f} bytes", f"{ours / theirs:.2f}", "", ""))
@@ -450,6 +472,11 @@ class Bench:
             yield (
                 "A tag: SELECT cache_invalidate('{many}') from psql, round trip included, in turns with that of the ten; "
                 "the median, and the first call, which is the one that ends the entries, is under the limit too."
+            )
+        if self.bulk_updates:
+            yield (
+                "A watched table: a key and a tag of each row; the other's trigger is empty, and has the same transition "
+                "tables. One after the other, VACUUM before each pair; medians, ratios within each pair."
             )
         if self.memory:
             yield (
@@ -520,6 +547,8 @@ def main():
         bench.compare_in_query()
     if "tags" in options.only:
         bench.compare_tags()
+    if "watches" in options.only:
+        bench.compare_watches()
     if "memory" in options.only:
         bench.compare_memory()
     with open(options.output, "w") as file:

@@ -8,6 +8,7 @@
 
 extern "C" {
 #include "access/xact.h"
+#include "common/hashfn.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 }
@@ -30,18 +31,14 @@ constexpr uint32_t kMostPatterns = 64;
 struct Event {
   Name name;
   EventKind kind;
-  bool deletes;  // the key, if only before it is set anew
-  bool early;    // has happened already, and counts again at the commit of a transaction that has an id by then
+  bool deletes;     // the key, if only before it is set anew
+  bool early;       // has happened already, and counts again at the commit of a transaction that has an id by then
+  bool superseded;  // by another on the same subject, in an inner subtransaction
   SubTransactionId subtransaction;
   int32_t previous;  // on the same subject, in an outer subtransaction
   uint64_t order;
   HeldSet* held;
   struct varlena* pattern;
-};
-
-struct LatestEvent {
-  Name name;
-  int32_t event;
 };
 
 // So many are looked through one by one; a table of more is made when they come.
@@ -67,9 +64,12 @@ struct Events {
   Event* log;  // in the order of time; of several on a subject the last one counts
   uint32_t count;
   uint32_t room;
-  HTAB* latest;      // LatestEvent
+  // Of each subject, where its latest event is in the log: linear probing over twice the log's room. The log grows and
+  // shrinks at its end only, and so an entry that leaves is the last that has come.
+  int32_t* latest;
   HTAB* slots;       // NotedSlot; null until it is needed
   uint64_t orders;   // given out
+  uint64_t held;     // order of the latest held set
   uint64_t cleared;  // order of the clear that invalidations beyond all bounds have made; 0: none
   bool more_early;   // early events that found no room
   uint32_t bounded;  // events that count towards kMostInvalidations
@@ -78,12 +78,12 @@ struct Events {
   uint64_t held_bytes;
 } events;
 
-HTAB* new_table(const char* name, size_t key_bytes, size_t entry_bytes) {
+HTAB* new_slot_table() {
   HASHCTL control{};
-  control.keysize = key_bytes;
-  control.entrysize = entry_bytes;
+  control.keysize = sizeof(engine::SlotNumber);
+  control.entrysize = sizeof(NotedSlot);
   control.hcxt = context;
-  return hash_create(name, 64, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+  return hash_create("pgcache own slots", 64, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 }
 
 void begin() {
@@ -102,16 +102,21 @@ void begin() {
 
 bool same(const Name& one, const Name& other) { return one.id == other.id && one.subject == other.subject; }
 
-LatestEvent* find_in_table(const Name& name) {
-  return static_cast<LatestEvent*>(hash_search(events.latest, &name, HASH_FIND, nullptr));
+uint32_t hash_of(const Name& name) {
+  return murmurhash32(static_cast<uint32_t>(name.id ^ name.id >> 32) + static_cast<uint32_t>(name.subject));
+}
+
+// The place of the subject's latest event, or the free one where it would be. Only where there is a table.
+int32_t& place_of(const Name& name) {
+  const uint32_t mask = 2 * events.room - 1;
+  uint32_t at = hash_of(name) & mask;
+  while (events.latest[at] != kNothing && !same(events.log[events.latest[at]].name, name)) at = (at + 1) & mask;
+  return events.latest[at];
 }
 
 // The number of the last event on the subject, or kNothing.
 int32_t find(const Name& name) {
-  if (events.latest != nullptr) {
-    const LatestEvent* latest = find_in_table(name);
-    return latest == nullptr ? kNothing : latest->event;
-  }
+  if (events.latest != nullptr) return place_of(name);
   for (auto i = static_cast<int32_t>(events.count); i-- > 0;)
     if (same(events.log[i].name, name)) return i;
   return kNothing;
@@ -137,10 +142,14 @@ void release(Event& event) {
   event.pattern = nullptr;
 }
 
-void enter_in_table(uint32_t event) {
-  bool found = false;
-  auto* latest = static_cast<LatestEvent*>(hash_search(events.latest, &events.log[event].name, HASH_ENTER, &found));
-  latest->event = static_cast<int32_t>(event);
+void make_table() {
+  const size_t places = size_t{2} * events.room;
+  if (events.latest != nullptr) pfree(events.latest);
+  events.latest = nullptr;
+  auto* table = static_cast<int32_t*>(MemoryContextAllocHuge(context, places * sizeof(int32_t)));
+  std::fill_n(table, places, kNothing);
+  events.latest = table;
+  for (uint32_t i = 0; i < events.count; ++i) place_of(events.log[i].name) = static_cast<int32_t>(i);
 }
 
 void make_room() {
@@ -149,14 +158,12 @@ void make_room() {
   if (events.log == few_events) {
     auto* log = static_cast<Event*>(MemoryContextAlloc(context, bytes));
     std::copy_n(few_events, events.count, log);
-    HTAB* table = new_table("pgcache own events", sizeof(Name), sizeof(LatestEvent));
     events.log = log;
-    events.latest = table;
-    for (uint32_t i = 0; i < events.count; ++i) enter_in_table(i);
   } else {
     events.log = static_cast<Event*>(repalloc_huge(events.log, bytes));
   }
   events.room *= 2;
+  make_table();
 }
 
 // Takes the place of an event of the same subtransaction on the same subject; others come back when this one is rolled
@@ -168,11 +175,13 @@ Event& add(const Name& name, EventKind kind) {
   if (at != kNothing && events.log[at].subtransaction == subtransaction) {
     release(events.log[at]);
   } else {
+    if (at != kNothing) events.log[at].superseded = true;
     Event& fresh = events.log[events.count] = Event{};
     fresh.name = name;
     fresh.previous = at;
-    if (events.latest != nullptr) enter_in_table(events.count);
-    at = static_cast<int32_t>(events.count++);
+    at = static_cast<int32_t>(events.count);
+    if (events.latest != nullptr) place_of(name) = at;
+    ++events.count;
   }
   Event& event = events.log[at];
   event.kind = kind;
@@ -196,7 +205,7 @@ void note_slot(engine::SlotNumber slot) {
     events.cleared = ++events.orders;
     return;
   }
-  if (events.slots == nullptr) events.slots = new_table("pgcache own slots", sizeof(uint32_t), sizeof(NotedSlot));
+  if (events.slots == nullptr) events.slots = new_slot_table();
   bool found = false;
   auto* noted = static_cast<NotedSlot*>(hash_search(events.slots, &slot, HASH_ENTER, &found));
   noted->order = ++events.orders;
@@ -236,7 +245,7 @@ bool is_live(const Event& event) {
   return event.kind == EventKind::held && !ended_since(event.order, event.held->tag_slots());
 }
 
-bool is_latest(uint32_t number) { return find(events.log[number].name) == static_cast<int32_t>(number); }
+bool is_latest(uint32_t number) { return !events.log[number].superseded; }
 
 Name name_of(const engine::Key& key) { return {key.hash, Subject::key}; }
 
@@ -308,6 +317,7 @@ void hold_set(const engine::Key& key, const HeldSet& like, engine::Bytes value, 
   Event& event = add(name_of(key), EventKind::held);
   event.held = held;
   event.deletes = deletes;
+  events.held = event.order;
   events.held_bytes += cost_of(held);
 }
 
@@ -355,6 +365,10 @@ std::optional<OwnEvent> own_event(uint32_t number) {
                   event.held, event.deletes, event.early};
 }
 
+bool own_clear() { return cleared_at() != 0; }
+
+bool everything_is_invalidated() { return internal::own_events && cleared_at() > events.held; }
+
 bool is_still_held(uint32_t number) { return is_live(events.log[number]); }
 
 void visit_invalidated_slots(void (*visit)(engine::SlotNumber slot, void* argument), void* argument, bool with_early) {
@@ -373,11 +387,8 @@ void roll_back_own_events(SubTransactionId subtransaction) {
   while (events.count > 0 && events.log[events.count - 1].subtransaction >= subtransaction) {
     Event& last = events.log[--events.count];
     release(last);
-    if (events.latest == nullptr) continue;
-    if (last.previous == kNothing)
-      hash_search(events.latest, &last.name, HASH_REMOVE, nullptr);
-    else
-      find_in_table(last.name)->event = last.previous;
+    if (last.previous != kNothing) events.log[last.previous].superseded = false;
+    if (events.latest != nullptr) place_of(last.name) = last.previous;
   }
 }
 

@@ -8,7 +8,8 @@
 //    does not see them, but if it turns out to write rows they happen again at its commit, because somebody may have
 //    computed a value from the old rows in between.
 //  - Invalidations never fail for lack of room: beyond kMostInvalidations the slot is noted instead of the key or tag,
-//    and where those are many, the whole database. A savepoint's rollback does not take those back.
+//    and where those are many, the whole database. A savepoint's rollback does not
+//    take those back.
 //  - The memory is the transaction's; publication.cpp reads it after the commit, when nothing may be allocated.
 #pragma once
 
@@ -79,6 +80,8 @@ void note_outdated(const engine::Key& key);
 void note_invalidated(engine::SlotNumber tag);
 void note_pattern(const struct varlena* pattern);
 void note_cleared();
+// Whether the whole database is invalidated already, and nothing is held that an invalidation now would end.
+bool everything_is_invalidated();
 // Visits what is held and not ended by a later event.
 void visit_held(void (*visit)(const HeldSet& held, void* argument), void* argument);
 
@@ -99,6 +102,8 @@ uint32_t own_event_count();
 std::optional<OwnEvent> own_event(uint32_t number);
 // Whether a held set is still to be published, or a later invalidation of its tags or the database has ended it.
 bool is_still_held(uint32_t number);
+// The whole database is invalidated. Then only what is still held counts besides.
+bool own_clear();
 void visit_invalidated_slots(void (*visit)(engine::SlotNumber slot, void* argument), void* argument, bool with_early);
 
 void roll_back_own_events(SubTransactionId subtransaction);

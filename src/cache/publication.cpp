@@ -130,6 +130,7 @@ void add_event(Steps& steps, uint32_t number) {
   const std::optional<OwnEvent> event = own_event(number);
   const bool wrote = plan.transaction != 0;
   if (!event || (event->early && !wrote)) return;
+  if (own_clear() && !(event->kind == EventKind::held && is_still_held(number))) return;
   switch (event->kind) {
     case EventKind::held:
       plan.publishes |= is_still_held(number);
@@ -157,7 +158,7 @@ void add_event(Steps& steps, uint32_t number) {
         add_matching(steps);
       }
       break;
-    case EventKind::clear:
+    case EventKind::clear:  // an early one
       add_slot(cache.database_slot(my_database), &steps);
       break;
   }
@@ -168,7 +169,8 @@ bool is_before(const Step& one, const Step& other) {
 }
 
 void arrange(Steps& steps) {
-  std::sort(steps.steps, steps.steps + steps.count, is_before);
+  std::sort(steps.steps, steps.steps + steps.count,
+            [](const Step& one, const Step& other) { return is_before(one, other); });
   const bool few = steps.count <= kFewSteps;
   plan.slots = few ? few_slots : allocate<PlannedSlot>(steps.count);
   plan.keys = few ? few_keys : allocate<uint64_t>(steps.count);
@@ -211,7 +213,10 @@ void make_plan(engine::Transaction transaction, bool is_prepared) {
   plan.transaction = transaction;
   Steps steps{few_steps, 0, kFewSteps};
   for (uint32_t i = 0; i < own_event_count(); ++i) add_event(steps, i);
-  visit_invalidated_slots(add_slot, &steps, transaction != 0);
+  if (own_clear())
+    add_slot(cache.database_slot(my_database), &steps);
+  else
+    visit_invalidated_slots(add_slot, &steps, transaction != 0);
   // What comes in the gap could not be told from other entries later on.
   if (is_prepared && plan.gap_from != 0) add_slot(cache.database_slot(my_database), &steps);
   arrange(steps);

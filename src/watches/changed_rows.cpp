@@ -116,6 +116,9 @@ struct Template {
   int count;
 };
 
+constexpr uint32_t kNotedTags = 256;
+constexpr engine::SlotNumber kNoSlot = UINT32_MAX;
+
 struct Applied {
   Column* columns;
   int column_count;
@@ -123,7 +126,8 @@ struct Applied {
   int template_count;
   bool depends_on_settings;
   RenderedKey key;
-  MemoryContext row;  // what a row's values need as text
+  engine::SlotNumber noted_tags[kNotedTags];  // of the last ones, each at one place: rows often share a few
+  MemoryContext row;                          // what a row's values need as text
 };
 
 template <typename T>
@@ -191,6 +195,7 @@ Applied* read_watch(const TriggerData& fired) {
   for (int i = 0; i < applied->template_count; ++i)
     if (!read_template(description.templates[i], description.column_count, applied->templates[i])) return nullptr;
   if (!read_columns(description, RelationGetDescr(fired.tg_relation), *applied)) return nullptr;
+  std::fill_n(applied->noted_tags, kNotedTags, kNoSlot);
   applied->row = AllocSetContextCreate(CurrentMemoryContext, "pgcache watched row", ALLOCSET_SMALL_SIZES);
   return applied;
 }
@@ -205,10 +210,17 @@ void append_column(Applied& applied, Column& column, TupleTableSlot* slot) {
   applied.key.append_quoted(text_of(column, value, digits));
 }
 
-void invalidate(const Applied& applied, bool is_tag) {
+void invalidate_tag(Applied& applied, engine::SlotNumber slot) {
+  engine::SlotNumber& noted = applied.noted_tags[slot % kNotedTags];
+  if (noted == slot) return;
+  note_invalidated(slot);
+  noted = slot;
+}
+
+void invalidate(Applied& applied, bool is_tag) {
   if (!applied.key.is_valid()) return;
   if (is_tag)
-    note_invalidated(cache.tag_slot_number(cache.tag(my_database, applied.key.text())));
+    invalidate_tag(applied, cache.tag_slot_number(cache.tag(my_database, applied.key.text())));
   else
     note_outdated(cache.key(my_database, applied.key.text()));
 }
@@ -266,7 +278,7 @@ void invalidate_tables(Applied& applied, const TriggerData& fired) {
   TupleTableSlot* after = begin_rows(fired.tg_newtable, RelationGetDescr(fired.tg_relation));
   // Where nothing depends on the row, one stands for all.
   const bool one_row = applied.column_count == 0;
-  for (bool more = true; more;) {
+  for (bool more = true; more && !everything_is_invalidated();) {
     const bool has_before = next_row(fired.tg_oldtable, before);
     const bool has_after = next_row(fired.tg_newtable, after);
     if (has_before) invalidate_row(applied, before);

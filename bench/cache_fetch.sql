@@ -1,0 +1,2 @@
+\set key random(:first, :last)
+SELECT cache_fetch(:key, 'SELECT 1');

@@ -4,6 +4,7 @@
 
 extern "C" {
 #include "access/htup_details.h"
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "lib/stringinfo.h"
@@ -14,7 +15,6 @@ extern "C" {
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
-#include "utils/guc.h"
 #include "utils/plancache.h"
 #include "utils/snapmgr.h"
 #include "utils/typcache.h"
@@ -191,13 +191,13 @@ Jsonb* run(const FetchQuery& query, const Parameters& parameters) {
 Jsonb* run_query(const FetchQuery& query) {
   const Parameters parameters = check_query(query.text);
   require_count(parameters, query.params);
-  // So that functions in it change nothing either. An ERROR takes it back.
-  const int level = NewGUCNestLevel();
-  set_config_option("transaction_read_only", "on", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+  // So that functions in it change nothing either. An ERROR ends the transaction or subtransaction, and this with it.
+  const bool was_read_only = XactReadOnly;
+  XactReadOnly = true;
   SPI_connect();
   Jsonb* result = run(query, parameters);
   SPI_finish();
-  AtEOXact_GUC(true, level);
+  XactReadOnly = was_read_only;
   return result;
 }
 

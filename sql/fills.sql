@@ -231,6 +231,14 @@ SELECT cache_get('first') IS NULL AS missed;
 SELECT count(cache_get('miss:' || n)) FROM generate_series(1, 400000) n;
 SELECT cache_invalidate('{a}'), cache_set('first', '1', tags => '{a}');
 
+-- cache_clear and cache_delete_matching count what is there and ask for no entry: a set after them has no miss behind it.
+SELECT cache_set('counted', '1');
+BEGIN;
+SELECT cache_clear() > 0 AS cleared;
+SELECT cache_clear(), cache_delete_matching('counted');
+COMMIT;
+SELECT cache_set('counted', '2');
+
 DROP TABLE facts;
 DROP FUNCTION cached_fact;
 SELECT cache_clear() >= 0 AS cleared;

@@ -71,7 +71,7 @@ int64_t delete_matching_at_commit(const text* pattern) {
   for_each_key([&](std::string_view name) {
     if (!matches_pattern(pattern, name)) return;
     const engine::Key key = cache.key(my_database, name);
-    if (own_state_of(key).state == OwnState::untouched && find_entry(key)) ++found;
+    if (own_state_of(key).state == OwnState::untouched && is_visible(key)) ++found;
   });
   HeldKeys held{pattern, 0};
   visit_held(
@@ -114,7 +114,7 @@ int64_t clear_at_commit() {
   int64_t found = 0;
   for_each_key([&](std::string_view name) {
     const engine::Key key = cache.key(my_database, name);
-    if (own_state_of(key).state == OwnState::untouched && find_entry(key)) ++found;
+    if (own_state_of(key).state == OwnState::untouched && is_visible(key)) ++found;
   });
   visit_held([](const HeldSet&, void* count) { ++*static_cast<int64_t*>(count); }, &found);
   return found;

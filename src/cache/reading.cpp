@@ -140,25 +140,37 @@ EntryValue read_entry(const engine::Key& key, engine::Kinds kinds, TimestampTz n
   return read;
 }
 
-std::optional<engine::EntryInfo> find_entry(const engine::Key& key, TimestampTz now) {
+namespace {
+
+// The entry, or the sequence at which it was missed.
+struct Sight {
+  std::optional<engine::EntryInfo> entry;
+  engine::Version sequence;
+};
+
+Sight see(const engine::Key& key, TimestampTz now) {
   if (have_own_events()) {
     const Own own = own_state(key);
-    if (own.state == OwnState::held && is_readable(*own.held, key, now)) return info_of(*own.held);
-    if (own.state != OwnState::untouched) {
-      missed(key, cache.sequence());
-      return std::nullopt;
-    }
+    if (own.state == OwnState::held && is_readable(*own.held, key, now)) return {info_of(*own.held), 0};
+    if (own.state != OwnState::untouched) return {std::nullopt, cache.sequence()};
   }
-  engine::Version sequence = 0;
-  if (!shared_is_closed()) {
-    engine::Evidence evidence;
-    const engine::ReadResult found = cache.peek(key, pg::for_reading(now), &evidence);
-    if (found.status == engine::Status::ok && may_see(key, found.entry.version, evidence)) return found.entry;
-    if (found.status != engine::Status::ok) sequence = found.entry.version;
-  }
-  missed(key, sequence != 0 ? sequence : cache.sequence());
-  return std::nullopt;
+  if (shared_is_closed()) return {std::nullopt, cache.sequence()};
+  engine::Evidence evidence;
+  const engine::ReadResult found = cache.peek(key, pg::for_reading(now), &evidence);
+  if (found.status != engine::Status::ok) return {std::nullopt, found.entry.version};
+  if (may_see(key, found.entry.version, evidence)) return {found.entry, 0};
+  return {std::nullopt, cache.sequence()};
 }
+
+}  // namespace
+
+std::optional<engine::EntryInfo> find_entry(const engine::Key& key, TimestampTz now) {
+  const Sight sight = see(key, now);
+  if (!sight.entry) missed(key, sight.sequence);
+  return sight.entry;
+}
+
+bool is_visible(const engine::Key& key) { return see(key, pg::clock_now()).entry.has_value(); }
 
 EntryValue read_shared_entry(const engine::Key& key, engine::Kinds kinds, TimestampTz now) {
   return copy_entry(

@@ -20,6 +20,8 @@ EntryValue look_up(const engine::Key& key, engine::Kinds kinds, TimestampTz now 
 
 // The entry alone; counts as no use of it. Remembers a miss.
 std::optional<engine::EntryInfo> find_entry(const engine::Key& key, TimestampTz now = pg::clock_now());
+// Whether there is one, for who counts entries and asks for none: remembers nothing.
+bool is_visible(const engine::Key& key);
 
 // What is shared, whatever this transaction or its snapshot says: for functions that act at once.
 EntryValue read_shared_entry(const engine::Key& key, engine::Kinds kinds, TimestampTz now);

@@ -9,6 +9,8 @@ extern "C" {
 #include "catalog/pg_class.h"
 #include "executor/executor.h"
 #include "funcapi.h"
+#include "nodes/plannodes.h"
+#include "parser/parse_relation.h"
 #include "storage/proc.h"
 #include "utils/acl.h"
 #include "utils/guc.h"
@@ -56,6 +58,15 @@ inline bool is_virtual([[maybe_unused]] const FormData_pg_attribute& column) {
   return column.attgenerated == ATTRIBUTE_GENERATED_VIRTUAL;
 #else
   return false;
+#endif
+}
+
+// Columns that a statement may update of one of its tables.
+inline Bitmapset* updated_columns([[maybe_unused]] PlannedStmt& statement, RangeTblEntry& table) {
+#if PG_VERSION_NUM >= 160000
+  return table.perminfoindex == 0 ? nullptr : getRTEPermissionInfo(statement.permInfos, &table)->updatedCols;
+#else
+  return table.updatedCols;
 #endif
 }
 

@@ -84,6 +84,17 @@ void find_text(Column& column) {
   if (column.text != Column::Text::itself) fmgr_info(function, &column.function);
 }
 
+// A cast may take the type modifier and whether it is explicit, too. NULL counts as empty.
+std::string_view cast_to_text(FmgrInfo& function, Datum value) {
+  LOCAL_FCINFO(call, 3);
+  InitFunctionCallInfoData(*call, &function, function.fn_nargs, DEFAULT_COLLATION_OID, nullptr, nullptr);
+  call->args[0] = {value, false};
+  call->args[1] = {Int32GetDatum(-1), false};
+  call->args[2] = {BoolGetDatum(true), false};
+  const Datum result = FunctionCallInvoke(call);
+  return call->isnull ? std::string_view() : pg::view_of(DatumGetTextPP(result));
+}
+
 std::string_view text_of(Column& column, Datum value, char (&digits)[MAXINT8LEN + 1]) {
   switch (column.text) {
     case Column::Text::int2:
@@ -93,8 +104,7 @@ std::string_view text_of(Column& column, Datum value, char (&digits)[MAXINT8LEN 
     case Column::Text::int8:
       return {digits, static_cast<size_t>(pg_lltoa(DatumGetInt64(value), digits))};
     case Column::Text::cast:
-      value = FunctionCall1Coll(&column.function, DEFAULT_COLLATION_OID, value);
-      [[fallthrough]];
+      return cast_to_text(column.function, value);
     case Column::Text::itself:
       return pg::view_of(DatumGetTextPP(value));
     case Column::Text::output:
@@ -146,6 +156,7 @@ int column_index(std::string_view number, int count) {
 }
 
 bool read_template(std::string_view text, int columns, Template& to) {
+  if (text == "all") return false;
   to.is_tag = text.starts_with("tag=");
   text.remove_prefix(4);
   to.pieces = make_array<Piece>(static_cast<int>(text.size()));
@@ -346,6 +357,9 @@ PGCACHE_FUNCTION(pgcache_watch_changed) {
     ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
                     errmsg("pgcache.watch_changed() is for the triggers that cache_watch makes")));
   const auto& fired = *reinterpret_cast<TriggerData*>(fcinfo->context);
+  // One before a row, which somebody has made by hand, lets the row through.
+  if (TRIGGER_FIRED_BEFORE(fired.tg_event))
+    return PointerGetDatum(TRIGGER_FIRED_BY_UPDATE(fired.tg_event) ? fired.tg_newtuple : fired.tg_trigtuple);
   if (TRIGGER_FIRED_AFTER(fired.tg_event) && can_invalidate()) invalidate_changed(fired);
   return PointerGetDatum(nullptr);
 }

@@ -12,11 +12,13 @@
 
 extern "C" {
 #include "access/htup_details.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_attribute.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "commands/event_trigger.h"
 #include "lib/stringinfo.h"
+#include "nodes/makefuncs.h"
 #include "nodes/parsenodes.h"
 #include "storage/lmgr.h"
 #include "utils/acl.h"
@@ -133,15 +135,6 @@ List* templates_argument(FunctionCallInfo fcinfo, Oid relation, List*& columns) 
 
 // ---- privileges
 
-// 42501 unless the caller owns it, as for a trigger that is to be dropped; 42P01 if it is gone.
-void require_owner(Oid relation) {
-  const char* name = get_rel_name(relation);
-  if (name == nullptr)
-    ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("there is no relation with OID %u", relation)));
-  if (!pg::owns_relation(relation))
-    aclcheck_error(ACLCHECK_NOT_OWNER, get_relkind_objtype(get_rel_relkind(relation)), name);
-}
-
 // Looks again once it is locked: it may have been dropped or given away meanwhile.
 void lock_as_owner(Oid relation, LOCKMODE mode) {
   require_owner(relation);
@@ -149,14 +142,16 @@ void lock_as_owner(Oid relation, LOCKMODE mode) {
   require_owner(relation);
 }
 
-// InvalidOid if there is no such watch.
-Oid watched_relation(int64_t id) {
+// Of the watches with that id. There may be several if tables were restored that had some.
+List* watched_relations(int64_t id) {
+  List* relations = NIL;
   ListCell* cell;
   foreach (cell, read_watch_triggers(InvalidOid)) {
     const auto* trigger = static_cast<const WatchTrigger*>(lfirst(cell));
-    if (trigger->id == id && trigger->describes() && trigger->is_watched) return trigger->relation;
+    if (trigger->id == id && trigger->describes() && trigger->is_watched)
+      relations = list_append_unique_oid(relations, trigger->relation);
   }
-  return InvalidOid;
+  return relations;
 }
 
 // ---- what the catalog says
@@ -179,37 +174,66 @@ Datum text_of_key(const WatchTrigger& trigger, bool& is_null) {
   return is_null ? Datum{0} : CStringGetTextDatum(named(*key + 4, trigger));
 }
 
-// ---- DDL that may put a table below a watched one, or take it away
+// ---- DDL that may put a table below another one, or take it away
 
-bool changes_tree(const AlterTableStmt& statement) {
+Oid table_named(const RangeVar* name) { return RangeVarGetRelid(name, NoLock, true); }
+
+void align_link(const RangeVar* child, const RangeVar* parent) {
+  const Oid table = table_named(child);
+  if (OidIsValid(table)) align_tables(table, parent == nullptr ? InvalidOid : table_named(parent));
+}
+
+void align_altered(const AlterTableStmt& statement) {
   ListCell* cell;
   foreach (cell, statement.cmds) {
-    switch (lfirst_node(AlterTableCmd, cell)->subtype) {
+    const auto* command = lfirst_node(AlterTableCmd, cell);
+    switch (command->subtype) {
       case AT_AttachPartition:
       case AT_DetachPartition:
       case AT_DetachPartitionFinalize:
+        align_link(castNode(PartitionCmd, command->def)->name, statement.relation);
+        break;
       case AT_AddInherit:
       case AT_DropInherit:
+        align_link(statement.relation, castNode(RangeVar, command->def));
+        break;
       case AT_DropColumn:  // CASCADE takes the trigger with it that says what is watched
-        return true;
+        align_link(statement.relation, nullptr);
+        break;
       default:
         break;
     }
   }
-  return false;
 }
 
-bool changes_tree(const Node* statement) {
+void align_created(const CreateStmt& statement, const char* schema) {
+  if (statement.inhRelations == NIL) return;
+  if (schema == nullptr || statement.relation->schemaname != nullptr) {
+    align_link(statement.relation, nullptr);
+  } else {
+    const RangeVar* name = makeRangeVar(pstrdup(schema), statement.relation->relname, -1);
+    align_link(name, nullptr);
+  }
+}
+
+void align_after(const Node* statement) {
   switch (nodeTag(statement)) {
     case T_CreateStmt:
     case T_CreateForeignTableStmt:  // begins with a CreateStmt
-      return reinterpret_cast<const CreateStmt*>(statement)->inhRelations != NIL;
-    case T_CreateSchemaStmt:
-      return reinterpret_cast<const CreateSchemaStmt*>(statement)->schemaElts != NIL;
+      align_created(*reinterpret_cast<const CreateStmt*>(statement), nullptr);
+      break;
+    case T_CreateSchemaStmt: {
+      const auto& schema = *reinterpret_cast<const CreateSchemaStmt*>(statement);
+      ListCell* cell;
+      foreach (cell, schema.schemaElts)
+        if (IsA(lfirst(cell), CreateStmt)) align_created(*lfirst_node(CreateStmt, cell), schema.schemaname);
+      break;
+    }
     case T_AlterTableStmt:
-      return changes_tree(*reinterpret_cast<const AlterTableStmt*>(statement));
+      align_altered(*reinterpret_cast<const AlterTableStmt*>(statement));
+      break;
     default:
-      return false;
+      break;
   }
 }
 
@@ -241,12 +265,13 @@ PGCACHE_FUNCTION(pgcache_unwatch) {
   require_writer();
   if (PG_ARGISNULL(0)) ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("id must not be null")));
   const int64_t id = PG_GETARG_INT64(0);
-  const Oid relation = watched_relation(id);
-  if (!OidIsValid(relation)) PG_RETURN_BOOL(false);
-  lock_as_owner(relation, AccessExclusiveLock);
-  const bool is_there = OidIsValid(watched_relation(id));
-  if (is_there) remove_watch(id);
-  PG_RETURN_BOOL(is_there);
+  ListCell* cell;
+  const List* relations = watched_relations(id);
+  foreach (cell, relations) lock_as_owner(lfirst_oid(cell), AccessExclusiveLock);
+  // Somebody else may have ended it meanwhile.
+  relations = watched_relations(id);
+  foreach (cell, relations) remove_watch(id, lfirst_oid(cell));
+  PG_RETURN_BOOL(relations != NIL);
 }
 
 PGCACHE_FUNCTION(pgcache_watch_triggers) {
@@ -275,12 +300,12 @@ PGCACHE_FUNCTION(pgcache_watch_members) {
   if (!CALLED_AS_EVENT_TRIGGER(fcinfo))
     ereport(ERROR, (errcode(ERRCODE_E_R_I_E_EVENT_TRIGGER_PROTOCOL_VIOLATED),
                     errmsg("pgcache.watch_members() is for an event trigger")));
-  if (changes_tree(reinterpret_cast<EventTriggerData*>(fcinfo->context)->parsetree)) align_watched_tables(false);
+  align_after(reinterpret_cast<EventTriggerData*>(fcinfo->context)->parsetree);
   PG_RETURN_NULL();
 }
 
 PGCACHE_FUNCTION(pgcache_repair_watches) {
-  pgcache::align_watched_tables(true);
+  pgcache::repair_watched_tables();
   PG_RETURN_VOID();
 }
 

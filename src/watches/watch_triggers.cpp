@@ -103,11 +103,11 @@ void for_each_trigger(AttrNumber column, Oid value, Visit visit) {
   table_close(triggers, AccessShareLock);
 }
 
-bool is_ours(AttrNumber column, Oid value) {
-  bool found = false;
+const WatchTrigger* find_first(AttrNumber column, Oid value) {
+  const WatchTrigger* found = nullptr;
   for_each_trigger(column, value, [&](HeapTuple tuple, TupleDesc descriptor) {
-    found = read_trigger(tuple, descriptor) != nullptr;
-    return !found;
+    found = read_trigger(tuple, descriptor);
+    return found == nullptr;
   });
   return found;
 }
@@ -133,9 +133,14 @@ List* read_watch_triggers(Oid relation) {
   return list;
 }
 
-bool is_watched_table(Oid relation) { return is_ours(Anum_pg_trigger_tgrelid, relation); }
+bool is_watched_table(Oid relation) {
+  return OidIsValid(relation) && find_first(Anum_pg_trigger_tgrelid, relation) != nullptr;
+}
 
-bool is_watch_trigger(Oid trigger) { return is_ours(Anum_pg_trigger_oid, trigger); }
+std::optional<WatchTrigger> find_watch_trigger(Oid trigger) {
+  const WatchTrigger* found = find_first(Anum_pg_trigger_oid, trigger);
+  return found == nullptr ? std::nullopt : std::optional(*found);
+}
 
 bool describe_watch_trigger(const struct Trigger& from, Oid relation, WatchTrigger& trigger) {
   trigger = WatchTrigger{};

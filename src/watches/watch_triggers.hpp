@@ -10,8 +10,9 @@
 //                                              no triggers for statements. Not on partitioned tables, which have no
 //                                              rows
 //
-// Arguments of all: the watch's id. Of _truncate besides: 'watched' on the table itself or 'inherited' on one below it,
-// then 'key=…' and 'tag=…', in which {1} stands for the first column of the list.
+// Arguments of all: the watch's id. Of _truncate besides: what the table is to the watch ('watched' itself, 'inherited'
+// below, 'above'), then 'key=…' and 'tag=…', in which {1} stands for the first column of the list; or 'all' where a
+// column is missing: every change ends all entries of the database.
 #pragma once
 
 #include "pg/postgres.hpp"
@@ -37,9 +38,9 @@ struct WatchTrigger {
   WatchPart part;
   int64_t id;
   // Of the truncated part:
-  bool is_watched;  // not inherited
+  bool is_watched;  // and neither inherited nor above
   int template_count;
-  const char* const* templates;  // "key=…", "tag=…"
+  const char* const* templates;  // "key=…", "tag=…" or "all"
   int column_count;
   const int16_t* columns;
 
@@ -52,9 +53,10 @@ Oid watch_function();
 // Those of a relation, or of all if it is InvalidOid; takes no lock on it. Triggers with our function that no watch has
 // made are left out.
 List* read_watch_triggers(Oid relation);
-// Whether the table, or the trigger, belongs to a watch.
+// Whether the table has any.
 bool is_watched_table(Oid relation);
-bool is_watch_trigger(Oid trigger);
+// The trigger, if it is one of a watch.
+std::optional<WatchTrigger> find_watch_trigger(Oid trigger);
 
 // The same from the relation's cache entry, for triggers that fire: fills `trigger`, which points into it. False if
 // that is none of a watch.

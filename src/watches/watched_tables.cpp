@@ -1,18 +1,19 @@
 #include "watches/watched_tables.hpp"
 
 #include "pg/compat.hpp"
+#include "watches/table_tree.hpp"
 #include "watches/watch_triggers.hpp"
 
 extern "C" {
 #include "catalog/catalog.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_inherits.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_trigger.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
 #include "lib/stringinfo.h"
 #include "storage/lmgr.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
@@ -21,6 +22,11 @@ extern "C" {
 namespace pgcache {
 
 namespace {
+
+// "schema"."table", for statements.
+char* quoted_relation(Oid relation) {
+  return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relation)), get_rel_name(relation));
+}
 
 Oid owner_of_extension() {
   HeapTuple function = SearchSysCache1(PROCOID, ObjectIdGetDatum(watch_function()));
@@ -49,7 +55,7 @@ class OwnersStatements {
     const int result = SPI_execute(statement, false, 0);
     if (result < 0) elog(ERROR, "could not run a statement for a watch: %s", SPI_result_code_string(result));
   }
-  static int64_t new_id() {
+  static int64_t next_id() {
     run("SELECT pg_catalog.nextval('pgcache.watch_id'::pg_catalog.regclass)");
     bool is_null = false;
     return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &is_null));
@@ -91,29 +97,45 @@ void append_event(StringInfo statement, WatchPart part, const List* columns) {
   }
 }
 
-void append_arguments(StringInfo statement, const Watch& watch, WatchPart part, Oid member) {
-  appendStringInfo(statement, "'%lld'", static_cast<long long>(watch.id));
-  if (part != WatchPart::truncated) return;
-  appendStringInfo(statement, ", '%s'", member == watch.relation ? "watched" : "inherited");
+// What a table is to a watch.
+enum class Role : uint8_t { none, watched, inherited, above };
+
+bool has_columns(Oid table, const List* columns) {
   ListCell* cell;
-  foreach (cell, watch.templates)
-    appendStringInfo(statement, ", %s", quote_literal_cstr(static_cast<const char*>(lfirst(cell))));
+  foreach (cell, columns)
+    if (get_attnum(table, static_cast<const char*>(lfirst(cell))) == InvalidAttrNumber) return false;
+  return true;
 }
 
-void create_trigger(const Watch& watch, Oid member, WatchPart part) {
+void append_arguments(StringInfo statement, const Watch& watch, WatchPart part, Role role, bool with_columns) {
+  appendStringInfo(statement, "'%lld'", static_cast<long long>(watch.id));
+  if (part != WatchPart::truncated) return;
+  appendStringInfo(statement, ", '%s'",
+                   role == Role::watched     ? "watched"
+                   : role == Role::inherited ? "inherited"
+                                             : "above");
+  if (!with_columns) appendStringInfoString(statement, ", 'all'");
+  ListCell* cell;
+  if (with_columns)
+    foreach (cell, watch.templates)
+      appendStringInfo(statement, ", %s", quote_literal_cstr(static_cast<const char*>(lfirst(cell))));
+}
+
+void create_trigger(const Watch& watch, Oid table_id, Role role, WatchPart part) {
   constexpr const char* kTransitionTables[kWatchParts] = {" REFERENCING NEW TABLE AS new_rows",
                                                           " REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows",
                                                           " REFERENCING OLD TABLE AS old_rows", "", ""};
-  const char* table = quoted_relation(member);
+  const char* table = quoted_relation(table_id);
+  const bool with_columns = has_columns(table_id, watch.columns);
   const char* name = trigger_name(watch.id, part);
   const bool each_row = part == WatchPart::replicated;
   StringInfoData statement;
   initStringInfo(&statement);
   appendStringInfo(&statement, "CREATE TRIGGER %s AFTER ", name);
-  append_event(&statement, part, watch.columns);
+  append_event(&statement, part, with_columns ? watch.columns : NIL);
   appendStringInfo(&statement, " ON %s%s FOR EACH %s EXECUTE FUNCTION pgcache.watch_changed(", table,
                    kTransitionTables[static_cast<int>(part)], each_row ? "ROW" : "STATEMENT");
-  append_arguments(&statement, watch, part, member);
+  append_arguments(&statement, watch, part, role, with_columns);
   appendStringInfoChar(&statement, ')');
   OwnersStatements::run(statement.data);
   OwnersStatements::run(
@@ -121,20 +143,21 @@ void create_trigger(const Watch& watch, Oid member, WatchPart part) {
 }
 
 void drop_trigger(const WatchTrigger& trigger) {
-  OwnersStatements::run(psprintf("DROP TRIGGER IF EXISTS %s ON %s", quote_identifier(NameStr(trigger.name)),
-                                 quoted_relation(trigger.relation)));
+  OwnersStatements::run(
+      psprintf("DROP TRIGGER %s ON %s", quote_identifier(NameStr(trigger.name)), quoted_relation(trigger.relation)));
 }
 
-bool has_rows(Oid relation) { return get_rel_relkind(relation) == RELKIND_RELATION; }
-
-uint32_t wanted_parts(Oid member) {
+uint32_t wanted_parts(Oid table, Role role) {
+  if (role == Role::none) return 0;
   const uint32_t statements = (1U << kWatchParts) - 1 - only(WatchPart::replicated);
-  return has_rows(member) ? statements | only(WatchPart::replicated) : statements;
+  // Rows come to tables that have some, and only those below are watched.
+  const bool each_row = role != Role::above && get_rel_relkind(table) == RELKIND_RELATION;
+  return each_row ? statements | only(WatchPart::replicated) : statements;
 }
 
-void create_triggers(const Watch& watch, Oid member, uint32_t parts) {
+void create_triggers(const Watch& watch, Oid table, Role role, uint32_t parts) {
   for (int i = 0; i < kWatchParts; ++i)
-    if ((parts & (1U << i)) != 0) create_trigger(watch, member, static_cast<WatchPart>(i));
+    if ((parts & (1U << i)) != 0) create_trigger(watch, table, role, static_cast<WatchPart>(i));
 }
 
 bool same_strings(const List* one, const List* other) {
@@ -145,31 +168,93 @@ bool same_strings(const List* one, const List* other) {
   return true;
 }
 
+// Without columns if the table is being dropped.
 Watch watch_of(const WatchTrigger& description) {
   Watch watch{description.id, description.relation, NIL, NIL};
   for (int i = 0; i < description.template_count; ++i)
     watch.templates = lappend(watch.templates, const_cast<char*>(description.templates[i]));
   for (int i = 0; i < description.column_count; ++i)
-    watch.columns = lappend(watch.columns, get_attname(description.relation, description.columns[i], false));
+    if (char* name = get_attname(description.relation, description.columns[i], true); name != nullptr)
+      watch.columns = lappend(watch.columns, name);
   return watch;
 }
 
 // Calls visit(trigger) for each of a list of read_watch_triggers.
 template <typename Visit>
-void for_each(const List* triggers, Visit visit) {
+void for_each_trigger(const List* triggers, Visit visit) {
   ListCell* cell;
   foreach (cell, triggers) visit(*static_cast<const WatchTrigger*>(lfirst(cell)));
 }
 
-// ---- aligning
-
-uint32_t parts_on(const List* triggers, int64_t id, Oid relation) {
-  uint32_t parts = 0;
-  for_each(triggers, [&](const WatchTrigger& trigger) {
-    if (trigger.id == id && trigger.relation == relation) parts |= only(trigger.part);
-  });
-  return parts;
+template <typename Visit>
+void for_each_table(const TableSet& tables, Visit visit) {
+  ListCell* cell;
+  foreach (cell, tables.list()) visit(lfirst_oid(cell));
 }
+
+// ---- which tables
+
+// A partition has but the parent over which it was found.
+void add_above_all(TableSet& to, const TableSet& tables, Oid first) {
+  for_each_table(tables, [&](Oid table) {
+    if (table == first || !get_rel_relispartition(table)) add_above(to, table);
+  });
+}
+
+// The tables that have the triggers of a watch.
+struct Coverage {
+  Watch watch{};
+  TableSet below;
+  TableSet above;
+
+  explicit Coverage(const Watch& of) : watch(of) {
+    add_below(below, watch.relation);
+    add_above_all(above, below, watch.relation);
+  }
+  [[nodiscard]] Role role_of(Oid table) const {
+    if (table == watch.relation) return Role::watched;
+    if (below.has(table)) return Role::inherited;
+    return above.has(table) ? Role::above : Role::none;
+  }
+};
+
+bool exists(Oid table) { return SearchSysCacheExists1(RELOID, ObjectIdGetDatum(table)); }
+
+// False if all were locked already.
+bool lock_more(TableSet& locked, const List* tables, LOCKMODE mode, bool backwards) {
+  bool more = false;
+  const int count = list_length(tables);
+  for (int i = 0; i < count; ++i) {
+    const Oid table = list_nth_oid(tables, backwards ? count - 1 - i : i);
+    if (!locked.add(table)) continue;
+    LockRelationOid(table, mode);
+    more = true;
+  }
+  return more;
+}
+
+// As it is once all are locked.
+Coverage locked_coverage(const Watch& watch, LOCKMODE mode) {
+  TableSet locked;
+  for (;;) {
+    Coverage coverage(watch);
+    bool more = lock_more(locked, coverage.above.list(), mode, true);
+    more |= lock_more(locked, coverage.below.list(), mode, false);
+    if (!more) return coverage;
+  }
+}
+
+// Of all watches.
+List* read_coverages() {
+  List* coverages = NIL;
+  for_each_trigger(read_watch_triggers(InvalidOid), [&](const WatchTrigger& trigger) {
+    if (trigger.describes() && trigger.is_watched && exists(trigger.relation))
+      coverages = lappend(coverages, new (palloc(sizeof(Coverage))) Coverage(watch_of(trigger)));
+  });
+  return coverages;
+}
+
+// ---- making them so
 
 void enable(const WatchTrigger& trigger) {
   const bool each_row = trigger.part == WatchPart::replicated;
@@ -178,47 +263,68 @@ void enable(const WatchTrigger& trigger) {
                                  each_row ? "REPLICA" : "ALWAYS", quote_identifier(NameStr(trigger.name))));
 }
 
-// The tables that a watch covers now.
-struct Coverage {
-  Watch watch;
-  List* members;
-};
+// The parts that a table has of a watch that it should have.
+uint32_t keep(const Coverage& coverage, Oid table, List*& superfluous, bool repair) {
+  const uint32_t wanted = wanted_parts(table, coverage.role_of(table));
+  uint32_t present = 0;
+  List* others = NIL;
+  for_each_trigger(superfluous, [&](const WatchTrigger& trigger) {
+    if (trigger.id == coverage.watch.id && (wanted & only(trigger.part)) != 0) {
+      present |= only(trigger.part);
+      if (repair) enable(trigger);
+    } else {
+      others = lappend(others, const_cast<WatchTrigger*>(&trigger));
+    }
+  });
+  superfluous = others;
+  return present;
+}
 
-const Coverage* coverage_of(const List* coverages, int64_t id) {
+void align(Oid table, const List* coverages, bool repair) {
+  if (!exists(table)) return;
+  List* superfluous = read_watch_triggers(table);
+  struct Missing {
+    const Coverage* coverage;
+    uint32_t parts;
+  };
+  List* incomplete = NIL;
   ListCell* cell;
   foreach (cell, coverages) {
     const auto* coverage = static_cast<const Coverage*>(lfirst(cell));
-    if (coverage->watch.id == id) return coverage;
+    const uint32_t present = keep(*coverage, table, superfluous, repair);
+    const uint32_t parts = wanted_parts(table, coverage->role_of(table)) & ~present;
+    if (parts == 0) continue;
+    auto* missing = static_cast<Missing*>(palloc(sizeof(Missing)));
+    *missing = {coverage, parts};
+    incomplete = lappend(incomplete, missing);
   }
-  return nullptr;
+  for_each_trigger(superfluous, drop_trigger);
+  foreach (cell, incomplete) {
+    const auto& missing = *static_cast<const Missing*>(lfirst(cell));
+    require_watchable(table);
+    create_triggers(missing.coverage->watch, table, missing.coverage->role_of(table), missing.parts);
+  }
 }
 
-List* read_coverages(const List* triggers) {
-  List* coverages = NIL;
-  for_each(triggers, [&](const WatchTrigger& trigger) {
-    if (!trigger.describes() || !trigger.is_watched) return;
-    auto* coverage = static_cast<Coverage*>(palloc(sizeof(Coverage)));
-    *coverage = {watch_of(trigger), find_all_inheritors(trigger.relation, NoLock, nullptr)};
-    coverages = lappend(coverages, coverage);
-  });
-  return coverages;
-}
-
-void complete(const Coverage& coverage, const List* triggers, bool repair) {
-  ListCell* cell;
-  foreach (cell, coverage.members) {
-    const Oid member = lfirst_oid(cell);
-    const uint32_t present = parts_on(triggers, coverage.watch.id, member);
-    if (present != 0 && !repair) continue;
-    require_watchable(member);
-    create_triggers(coverage.watch, member, wanted_parts(member) & ~present);
+// One that no watch has: a restored table may have brought some of which the sequence does not know.
+int64_t new_id() {
+  const List* triggers = read_watch_triggers(InvalidOid);
+  for (;;) {
+    const int64_t id = OwnersStatements::next_id();
+    bool used = false;
+    for_each_trigger(triggers, [&](const WatchTrigger& trigger) { used |= trigger.id == id; });
+    if (!used) return id;
   }
 }
 
 }  // namespace
 
-char* quoted_relation(Oid relation) {
-  return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relation)), get_rel_name(relation));
+void require_owner(Oid relation) {
+  const char* name = get_rel_name(relation);
+  if (name == nullptr)
+    ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("there is no relation with OID %u", relation)));
+  if (!pg::owns_relation(relation))
+    aclcheck_error(ACLCHECK_NOT_OWNER, get_relkind_objtype(get_rel_relkind(relation)), name);
 }
 
 void require_watchable(Oid relation) {
@@ -246,46 +352,75 @@ void require_watchable(Oid relation) {
 }
 
 int64_t add_watch(Oid relation, List* templates, List* columns) {
-  Watch watch{0, relation, templates, columns};
-  for_each(read_watch_triggers(relation), [&](const WatchTrigger& trigger) {
+  const Watch wanted{0, relation, templates, columns};
+  int64_t same = 0;
+  for_each_trigger(read_watch_triggers(relation), [&](const WatchTrigger& trigger) {
     if (!trigger.describes() || !trigger.is_watched) return;
     const Watch other = watch_of(trigger);
-    if (same_strings(other.templates, templates) && same_strings(other.columns, columns)) watch.id = other.id;
+    if (same_strings(other.templates, templates) && same_strings(other.columns, columns)) same = other.id;
   });
-  if (watch.id != 0) return watch.id;
-  List* members = find_all_inheritors(relation, ShareRowExclusiveLock, nullptr);
-  ListCell* cell;
-  foreach (cell, members) require_watchable(lfirst_oid(cell));
+  if (same != 0) return same;
+  Coverage coverage = locked_coverage(wanted, ShareRowExclusiveLock);
+  for_each_table(coverage.above, require_owner);
+  for_each_table(coverage.above, require_watchable);
+  for_each_table(coverage.below, require_watchable);
   const OwnersStatements statements;
-  watch.id = OwnersStatements::new_id();
-  foreach (cell, members) create_triggers(watch, lfirst_oid(cell), wanted_parts(lfirst_oid(cell)));
+  coverage.watch.id = new_id();
+  for (const TableSet* tables : {&coverage.above, &coverage.below})
+    for_each_table(*tables, [&](Oid table) {
+      const Role role = coverage.role_of(table);
+      // What is above in one way and below in another is in both.
+      if (tables == &coverage.above && role != Role::above) return;
+      create_triggers(coverage.watch, table, role, wanted_parts(table, role));
+    });
   statements.end();
-  return watch.id;
+  return coverage.watch.id;
 }
 
-void remove_watch(int64_t id) {
-  const List* triggers = read_watch_triggers(InvalidOid);
+void remove_watch(int64_t id, Oid relation) {
+  const Coverage coverage = locked_coverage({id, relation, NIL, NIL}, AccessExclusiveLock);
   const OwnersStatements statements;
-  for_each(triggers, [&](const WatchTrigger& trigger) {
-    if (trigger.id == id) drop_trigger(trigger);
-  });
+  for (const TableSet* tables : {&coverage.above, &coverage.below})
+    for_each_table(*tables, [&](Oid table) {
+      for_each_trigger(read_watch_triggers(table), [&](const WatchTrigger& trigger) {
+        if (trigger.id == id) drop_trigger(trigger);
+      });
+    });
   statements.end();
 }
 
-void align_watched_tables(bool repair) {
-  const List* triggers = read_watch_triggers(InvalidOid);
-  if (triggers == NIL) return;
-  const List* coverages = read_coverages(triggers);
+void align_tables(Oid child, Oid parent) {
+  if (!OidIsValid(watch_function())) return;  // the extension goes
+  const List* coverages = read_coverages();
+  TableSet tables;
+  add_below(tables, child);
+  TableSet above;
+  add_above_all(above, tables, child);
+  if (OidIsValid(parent) && above.add(parent)) add_above(above, parent);
+  for_each_table(above, [&](Oid table) { tables.add(table); });
   const OwnersStatements statements;
-  for_each(triggers, [&](const WatchTrigger& trigger) {
-    const Coverage* coverage = coverage_of(coverages, trigger.id);
-    if (coverage == nullptr || !list_member_oid(coverage->members, trigger.relation))
-      drop_trigger(trigger);
-    else if (repair)
-      enable(trigger);
+  for_each_table(tables, [&](Oid table) { align(table, coverages, false); });
+  statements.end();
+}
+
+void repair_watched_tables() {
+  TableSet tables;
+  for_each_trigger(read_watch_triggers(InvalidOid), [&](const WatchTrigger& trigger) {
+    if (trigger.describes() && trigger.is_watched) locked_coverage(watch_of(trigger), AccessExclusiveLock);
+    tables.add(trigger.relation);
   });
+  const List* coverages = read_coverages();
   ListCell* cell;
-  foreach (cell, coverages) complete(*static_cast<const Coverage*>(lfirst(cell)), triggers, repair);
+  foreach (cell, coverages) {
+    const auto* coverage = static_cast<const Coverage*>(lfirst(cell));
+    for_each_table(coverage->above, [&](Oid table) { tables.add(table); });
+    for_each_table(coverage->below, [&](Oid table) { tables.add(table); });
+  }
+  const OwnersStatements statements;
+  for_each_table(tables, [&](Oid table) {
+    LockRelationOid(table, AccessExclusiveLock);
+    align(table, coverages, true);
+  });
   statements.end();
 }
 

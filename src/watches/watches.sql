@@ -42,16 +42,21 @@ CREATE FUNCTION pgcache.watch_problems(OUT id bigint, OUT problem text) RETURNS 
     SET search_path = pg_catalog, pg_temp
 AS $$
     WITH RECURSIVE present AS MATERIALIZED (SELECT * FROM pgcache.watch_triggers()),
-    member(id, relation) AS (
+    below(id, relation) AS (
         SELECT p.id, p.relation::oid FROM present p WHERE p.is_watched
         UNION
-        SELECT m.id, i.inhrelid FROM member m JOIN pg_inherits i ON i.inhparent = m.relation),
+        SELECT b.id, i.inhrelid FROM below b JOIN pg_inherits i ON i.inhparent = b.relation),
+    above(id, relation) AS (
+        SELECT b.id, i.inhparent FROM below b JOIN pg_inherits i ON i.inhrelid = b.relation
+        UNION
+        SELECT a.id, i.inhparent FROM above a JOIN pg_inherits i ON i.inhrelid = a.relation),
+    member AS (SELECT * FROM below UNION SELECT * FROM above),
     wanted AS (
         SELECT m.id, m.relation, part.name
         FROM member m
         JOIN pg_class c ON c.oid = m.relation
         JOIN (VALUES ('insert'), ('update'), ('delete'), ('truncate'), ('replicated')) part(name)
-            ON part.name <> 'replicated' OR c.relkind = 'r')
+            ON part.name <> 'replicated' OR (c.relkind = 'r' AND EXISTS (SELECT FROM below b WHERE b.id = m.id AND b.relation = m.relation)))
     SELECT w.id, format('trigger pgcache_watch_%s_%s of %s is %s', w.id, w.name, w.relation::regclass,
         CASE p.enabled WHEN 'D' THEN 'disabled' WHEN 'O' THEN 'not fired on replicas' WHEN 'R' THEN 'fired on replicas only' ELSE 'missing' END)
     FROM wanted w
@@ -61,6 +66,10 @@ AS $$
     SELECT p.id, format('trigger pgcache_watch_%s_%s of %s is left over', p.id, p.part, p.relation)
     FROM present p
     WHERE NOT EXISTS (SELECT FROM member m WHERE m.id = p.id AND m.relation = p.relation)
+    UNION ALL
+    SELECT p.id, format('watch %s of %s has the id of another one, which would end with it', p.id, p.relation)
+    FROM present p
+    WHERE p.is_watched AND EXISTS (SELECT FROM present o WHERE o.is_watched AND o.id = p.id AND o.relation <> p.relation)
 $$;
 COMMENT ON FUNCTION pgcache.watch_problems() IS 'Triggers of watches that are missing, disabled or left over; pgcache.repair_watches() mends them';
 

@@ -1,5 +1,7 @@
 -- cache_fetch in one session: what is run, what is stored, for whom. How often a query ran is read from cache_stats.
+SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pgcache;
+RESET client_min_messages;
 CREATE SCHEMA fetching;
 SET search_path = fetching, public;
 SELECT cache_clear() >= 0 AS cleared, cache_stats_reset();

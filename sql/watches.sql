@@ -1,5 +1,7 @@
 -- Watched tables: what their changes invalidate. Names of watches are read by \gset, so that numbers don't matter.
+SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pgcache;
+RESET client_min_messages;
 CREATE SCHEMA watches;
 SET search_path = watches, public;
 SELECT cache_clear() >= 0 AS cleared;

@@ -70,7 +70,8 @@ bool changes_trigger(ObjectAccessType access, Oid trigger) {
   if (access != OAT_DROP && access != OAT_POST_ALTER) return false;
   const std::optional<WatchTrigger> found = find_watch_trigger(trigger);
   if (!found) return false;
-  if (access == OAT_DROP && found->describes() && bereft_count < kMostBereft) bereft[bereft_count++] = found->relation;
+  if (access == OAT_DROP && found->describes() && !watches_are_changing() && bereft_count < kMostBereft)
+    bereft[bereft_count++] = found->relation;
   return true;
 }
 

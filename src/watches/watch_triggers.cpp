@@ -50,8 +50,9 @@ bool describe(WatchTrigger& trigger, int16_t type, const char* const* arguments,
   trigger.is_watched = strcmp(arguments[1], "watched") == 0;
   trigger.templates = arguments + 2;
   trigger.template_count = count - 2;
-  return std::all_of(trigger.templates, trigger.templates + trigger.template_count,
-                     [](const char* text) { return strncmp(text, "key=", 4) == 0 || strncmp(text, "tag=", 4) == 0; });
+  return std::all_of(trigger.templates, trigger.templates + trigger.template_count, [](const char* text) {
+    return strncmp(text, "key=", 4) == 0 || strncmp(text, "tag=", 4) == 0 || strcmp(text, "all") == 0;
+  });
 }
 
 // tgargs: so many strings, each with its zero byte.

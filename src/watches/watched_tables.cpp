@@ -5,6 +5,7 @@
 #include "watches/watch_triggers.hpp"
 
 extern "C" {
+#include "access/xact.h"
 #include "catalog/catalog.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_proc.h"
@@ -38,33 +39,38 @@ Oid owner_of_extension() {
   return owner;
 }
 
-// Statements that run with the rights of the extension's owner. An ERROR in between gives the rights back by itself.
-class OwnersStatements {
- public:
-  OwnersStatements() {
-    GetUserIdAndSecContext(&user_, &security_);
-    SetUserIdAndSecContext(owner_of_extension(), security_ | SECURITY_LOCAL_USERID_CHANGE);
-    SPI_connect();
-  }
-  // Not a destructor: an ERROR would skip it.
-  void end() const {
-    SPI_finish();
-    SetUserIdAndSecContext(user_, security_);
-  }
-  static void run(const char* statement) {
-    const int result = SPI_execute(statement, false, 0);
-    if (result < 0) elog(ERROR, "could not run a statement for a watch: %s", SPI_result_code_string(result));
-  }
-  static int64_t next_id() {
-    run("SELECT pg_catalog.nextval('pgcache.watch_id'::pg_catalog.regclass)");
-    bool is_null = false;
-    return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &is_null));
-  }
+bool changing = false;
 
- private:
-  Oid user_ = InvalidOid;
-  int security_ = 0;
-};
+void run(const char* statement) {
+  const int result = SPI_execute(statement, false, 0);
+  if (result < 0) elog(ERROR, "could not run a statement for a watch: %s", SPI_result_code_string(result));
+  CommandCounterIncrement();  // for who reads the catalog next
+}
+
+int64_t next_id() {
+  run("SELECT pg_catalog.nextval('pgcache.watch_id'::pg_catalog.regclass)");
+  bool is_null = false;
+  return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &is_null));
+}
+
+// Calls work() so that its statements run with the rights of the extension's owner. An ERROR in it gives the rights
+// back with the transaction or subtransaction that it ends.
+template <typename Work>
+void as_owner(Work work) {
+  Oid user = InvalidOid;
+  int security = 0;
+  GetUserIdAndSecContext(&user, &security);
+  SetUserIdAndSecContext(owner_of_extension(), security | SECURITY_LOCAL_USERID_CHANGE);
+  SPI_connect();
+  changing = true;
+  PG_TRY();
+  { work(); }
+  PG_FINALLY();
+  { changing = false; }
+  PG_END_TRY();
+  SPI_finish();
+  SetUserIdAndSecContext(user, security);
+}
 
 char* trigger_name(int64_t id, WatchPart part) {
   return psprintf("pgcache_watch_%lld_%s", static_cast<long long>(id), part_name(part));
@@ -137,14 +143,12 @@ void create_trigger(const Watch& watch, Oid table_id, Role role, WatchPart part)
                    kTransitionTables[static_cast<int>(part)], each_row ? "ROW" : "STATEMENT");
   append_arguments(&statement, watch, part, role, with_columns);
   appendStringInfoChar(&statement, ')');
-  OwnersStatements::run(statement.data);
-  OwnersStatements::run(
-      psprintf("ALTER TABLE ONLY %s ENABLE %s TRIGGER %s", table, each_row ? "REPLICA" : "ALWAYS", name));
+  run(statement.data);
+  run(psprintf("ALTER TABLE ONLY %s ENABLE %s TRIGGER %s", table, each_row ? "REPLICA" : "ALWAYS", name));
 }
 
 void drop_trigger(const WatchTrigger& trigger) {
-  OwnersStatements::run(
-      psprintf("DROP TRIGGER %s ON %s", quote_identifier(NameStr(trigger.name)), quoted_relation(trigger.relation)));
+  run(psprintf("DROP TRIGGER %s ON %s", quote_identifier(NameStr(trigger.name)), quoted_relation(trigger.relation)));
 }
 
 uint32_t wanted_parts(Oid table, Role role) {
@@ -259,8 +263,8 @@ List* read_coverages() {
 void enable(const WatchTrigger& trigger) {
   const bool each_row = trigger.part == WatchPart::replicated;
   if (trigger.enabled == (each_row ? TRIGGER_FIRES_ON_REPLICA : TRIGGER_FIRES_ALWAYS)) return;
-  OwnersStatements::run(psprintf("ALTER TABLE ONLY %s ENABLE %s TRIGGER %s", quoted_relation(trigger.relation),
-                                 each_row ? "REPLICA" : "ALWAYS", quote_identifier(NameStr(trigger.name))));
+  run(psprintf("ALTER TABLE ONLY %s ENABLE %s TRIGGER %s", quoted_relation(trigger.relation),
+               each_row ? "REPLICA" : "ALWAYS", quote_identifier(NameStr(trigger.name))));
 }
 
 // The parts that a table has of a watch that it should have.
@@ -310,7 +314,7 @@ void align(Oid table, const List* coverages, bool repair) {
 int64_t new_id() {
   const List* triggers = read_watch_triggers(InvalidOid);
   for (;;) {
-    const int64_t id = OwnersStatements::next_id();
+    const int64_t id = next_id();
     bool used = false;
     for_each_trigger(triggers, [&](const WatchTrigger& trigger) { used |= trigger.id == id; });
     if (!used) return id;
@@ -364,30 +368,32 @@ int64_t add_watch(Oid relation, List* templates, List* columns) {
   for_each_table(coverage.above, require_owner);
   for_each_table(coverage.above, require_watchable);
   for_each_table(coverage.below, require_watchable);
-  const OwnersStatements statements;
-  coverage.watch.id = new_id();
-  for (const TableSet* tables : {&coverage.above, &coverage.below})
-    for_each_table(*tables, [&](Oid table) {
-      const Role role = coverage.role_of(table);
-      // What is above in one way and below in another is in both.
-      if (tables == &coverage.above && role != Role::above) return;
-      create_triggers(coverage.watch, table, role, wanted_parts(table, role));
-    });
-  statements.end();
+  as_owner([&] {
+    coverage.watch.id = new_id();
+    for (const TableSet* tables : {&coverage.above, &coverage.below})
+      for_each_table(*tables, [&](Oid table) {
+        const Role role = coverage.role_of(table);
+        // What is above in one way and below in another is in both.
+        if (tables == &coverage.above && role != Role::above) return;
+        create_triggers(coverage.watch, table, role, wanted_parts(table, role));
+      });
+  });
   return coverage.watch.id;
 }
 
 void remove_watch(int64_t id, Oid relation) {
   const Coverage coverage = locked_coverage({id, relation, NIL, NIL}, AccessExclusiveLock);
-  const OwnersStatements statements;
-  for (const TableSet* tables : {&coverage.above, &coverage.below})
-    for_each_table(*tables, [&](Oid table) {
-      for_each_trigger(read_watch_triggers(table), [&](const WatchTrigger& trigger) {
-        if (trigger.id == id) drop_trigger(trigger);
+  as_owner([&] {
+    for (const TableSet* tables : {&coverage.above, &coverage.below})
+      for_each_table(*tables, [&](Oid table) {
+        for_each_trigger(read_watch_triggers(table), [&](const WatchTrigger& trigger) {
+          if (trigger.id == id) drop_trigger(trigger);
+        });
       });
-    });
-  statements.end();
+  });
 }
+
+bool watches_are_changing() { return changing; }
 
 void align_tables(Oid child, Oid parent) {
   if (!OidIsValid(watch_function())) return;  // the extension goes
@@ -398,15 +404,13 @@ void align_tables(Oid child, Oid parent) {
   add_above_all(above, tables, child);
   if (OidIsValid(parent) && above.add(parent)) add_above(above, parent);
   for_each_table(above, [&](Oid table) { tables.add(table); });
-  const OwnersStatements statements;
-  for_each_table(tables, [&](Oid table) { align(table, coverages, false); });
-  statements.end();
+  as_owner([&] { for_each_table(tables, [&](Oid table) { align(table, coverages, false); }); });
 }
 
 void repair_watched_tables() {
   TableSet tables;
   for_each_trigger(read_watch_triggers(InvalidOid), [&](const WatchTrigger& trigger) {
-    if (trigger.describes() && trigger.is_watched) locked_coverage(watch_of(trigger), AccessExclusiveLock);
+    if (trigger.describes() && trigger.is_watched) locked_coverage(watch_of(trigger), ShareRowExclusiveLock);
     tables.add(trigger.relation);
   });
   const List* coverages = read_coverages();
@@ -416,12 +420,12 @@ void repair_watched_tables() {
     for_each_table(coverage->above, [&](Oid table) { tables.add(table); });
     for_each_table(coverage->below, [&](Oid table) { tables.add(table); });
   }
-  const OwnersStatements statements;
-  for_each_table(tables, [&](Oid table) {
-    LockRelationOid(table, AccessExclusiveLock);
-    align(table, coverages, true);
+  as_owner([&] {
+    for_each_table(tables, [&](Oid table) {
+      LockRelationOid(table, ShareRowExclusiveLock);
+      align(table, coverages, true);
+    });
   });
-  statements.end();
 }
 
 }  // namespace pgcache

@@ -44,6 +44,9 @@ void align_tables(Oid child, Oid parent);
 // Everywhere; triggers that were disabled or dropped come back too.
 void repair_watched_tables();
 
+// Whether one of these is at work, whose own statements are nobody's business.
+bool watches_are_changing();
+
 // 0A000 or 42809 naming what it is, unless its rows can be watched.
 void require_watchable(Oid relation);
 // 42501 unless the caller owns it; 42P01 if it is gone.

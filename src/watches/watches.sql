@@ -79,9 +79,11 @@ COMMENT ON FUNCTION pgcache.repair_watches() IS
     'Gives each watched table the triggers that it should have, enabled, and removes what is left over. Locks the tables concerned';
 
 CREATE VIEW cache_watches AS
-    SELECT w.id, w.relation, w.key, w.tags,
-        (SELECT pg_catalog.string_agg(p.problem, '; ' ORDER BY p.problem) FROM pgcache.watch_problems() p WHERE p.id OPERATOR(pg_catalog.=) w.id) AS problem
+    SELECT w.id, w.relation, w.key, w.tags, p.problem
     FROM pgcache.watch_triggers() w
+    LEFT JOIN (
+        SELECT f.id, pg_catalog.string_agg(f.problem, '; ' ORDER BY f.problem) AS problem
+        FROM pgcache.watch_problems() f GROUP BY f.id) p ON p.id OPERATOR(pg_catalog.=) w.id
     WHERE w.is_watched;
 COMMENT ON VIEW cache_watches IS 'The watches of this database, as cache_watch made them, with the names that columns have now; problem: what keeps one from seeing all changes';
 

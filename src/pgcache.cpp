@@ -3,6 +3,7 @@
 #include "cache/publication.hpp"
 #include "cache/settings.hpp"
 #include "cache/shared_cache.hpp"
+#include "fetch/fetch_query.hpp"
 #include "fetch/fetch_settings.hpp"
 #include "fetch/flights.hpp"
 #include "pg/clock.hpp"
@@ -31,6 +32,7 @@ void _PG_init(void) {
   if (!process_shared_preload_libraries_in_progress) return;
   pgcache::install_shared_cache();
   pgcache::install_flights();
+  pgcache::install_fetch_query();
   pgcache::install_dropped_databases();
   pgcache::install_publication();
   pgcache::install_table_changes();

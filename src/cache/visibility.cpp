@@ -199,10 +199,10 @@ bool for_each_slot(const engine::Key& key, const engine::TagSlots& tags, Visit v
 }  // namespace
 
 bool may_store(const engine::Key& key, const engine::TagSlots& tags, std::optional<engine::Version> missed_at,
-               engine::KnownStamps& known) {
+               engine::KnownStamps& known, ValueOf value_of) {
   const bool exact = cache_is_exact();
   Sources sources;
-  if (exact) sources = {active_view(), outermost_view()};
+  if (exact) sources = {active_view(), value_of == ValueOf::active_snapshot ? std::nullopt : outermost_view()};
   if (exact && !sources.active) return false;
   // First, because it moves stamps.
   if (exact)

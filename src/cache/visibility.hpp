@@ -25,11 +25,14 @@ bool nothing_since(uint64_t key_hash, std::span<const uint32_t> tags, engine::Ve
 // the active snapshot was taken; 0, which nothing fits, if that does not see all that was invalidated until then.
 engine::Version number_of_miss(engine::Version sequence);
 
+// What a value was computed from: whatever the statements that run have read, or rows of the active snapshot alone.
+enum class ValueOf : uint8_t { running_statements, active_snapshot };
+
 // Whether a value that was computed until now may be stored under the key: the active snapshot and the outermost one
 // see all invalidations of what it depends on, and none came after `missed_at`. If so, `known` says until when that is
 // so; the engine refuses what comes later.
 bool may_store(const engine::Key& key, const engine::TagSlots& tags, std::optional<engine::Version> missed_at,
-               engine::KnownStamps& known);
+               engine::KnownStamps& known, ValueOf value_of = ValueOf::running_statements);
 
 // False on a standby, where nobody knows what the primary invalidates.
 bool cache_is_exact();

@@ -2,8 +2,7 @@
 //
 // How a value stays exact: the number of the cache's sequence is read, then a new snapshot is taken, then the query
 // runs under it, and then the value is stored if nothing that it depends on was invalidated after that number, and the
-// snapshots of the query and of the outermost statement (whose rows the params may come from) have seen what was
-// before.
+// snapshot has seen what was before. What the params were made of does not matter: the key names it.
 #include "cache/entries.hpp"
 #include "cache/fetched_value.hpp"
 #include "cache/misses.hpp"
@@ -22,7 +21,6 @@ extern "C" {
 #include "access/xact.h"
 #include "common/pg_prng.h"
 #include "portability/instr_time.h"
-#include "storage/ipc.h"
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
 }
@@ -96,7 +94,9 @@ engine::Bytes with_header(const Request& request, const Run& run) {
 }
 
 Landing store(const Request& request, const Run& run, std::optional<engine::Version> number) {
-  if (VARSIZE(run.value) - VARHDRSZ + sizeof(FetchedHeader) > max_value_size_setting()) return Landing::not_cached;
+  // What the query has done itself and nobody else sees, it may have read.
+  if (has_written() || VARSIZE(run.value) - VARHDRSZ + sizeof(FetchedHeader) > max_value_size_setting())
+    return Landing::not_cached;
   const TimestampTz now = pg::clock_now();
   engine::KnownStamps known;
   engine::WriteRequest write;
@@ -106,7 +106,7 @@ Landing store(const Request& request, const Run& run, std::optional<engine::Vers
                                   : engine::Expiry::when(pg::for_expiry(now) + request.ttl + request.stale_for);
   write.tags = request.tags.span();
   write.known = &known;
-  if (!may_store(request.key, request.tags, number, known) ||
+  if (!may_store(request.key, request.tags, number, known, ValueOf::active_snapshot) ||
       write_at_once(request.key, write, now) != engine::Status::ok) {
     count(&Counts::refused);
     return Landing::not_stored;
@@ -126,20 +126,18 @@ Datum run_alone(const Request& request, bool stores) {
   return JsonbPGetDatum(run.value);
 }
 
-// In the air: with the number and the snapshot taken anew, nobody else running the query. `old` is the version of the
-// entry that is to be refreshed, or 0.
-Datum run_for_all(const Request& request, const Ticket& ticket, engine::Version old) {
+// In the air, and lands as the last thing that can go wrong: with the number and the snapshot taken anew, nobody else
+// running the query. `old` is the version of the entry that is to be refreshed, or 0.
+Datum run_for_all(const Request& request, Ticket& ticket, engine::Version old) {
   const engine::Version number = cache.sequence();
   PushActiveSnapshot(GetTransactionSnapshot());
   const EntryValue found = look_up(request.key, kJsonKinds);
   if (may_use(request, found) && found.entry.version != old) {
+    const Datum value = datum_of(found);
     PopActiveSnapshot();
     land(ticket, Landing::stored);
-    return datum_of(found);
+    return value;
   }
-  // The outermost statement may be too old for it. Then others need not wait.
-  engine::KnownStamps known;
-  if (!may_store(request.key, request.tags, number, known)) land(ticket, Landing::not_stored);
   const Run run = run_timed(request);
   const Landing landing = store(request, run, number);
   PopActiveSnapshot();
@@ -147,13 +145,17 @@ Datum run_for_all(const Request& request, const Ticket& ticket, engine::Version 
   return JsonbPGetDatum(run.value);
 }
 
-void fail(int, Datum ticket) { land(*reinterpret_cast<const Ticket*>(DatumGetPointer(ticket)), Landing::not_stored); }
-
-Datum fly(const Request& request, Ticket ticket, engine::Version old) {
+// Lands by itself if the process ends.
+Datum fly(const Request& request, Ticket& ticket, engine::Version old) {
   volatile Datum result = 0;
-  PG_ENSURE_ERROR_CLEANUP(fail, PointerGetDatum(&ticket));
+  PG_TRY();
   { result = run_for_all(request, ticket, old); }
-  PG_END_ENSURE_ERROR_CLEANUP(fail, PointerGetDatum(&ticket));
+  PG_CATCH();
+  {
+    land(ticket, Landing::not_stored);
+    PG_RE_THROW();
+  }
+  PG_END_TRY();
   return result;
 }
 

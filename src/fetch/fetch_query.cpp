@@ -6,6 +6,7 @@ extern "C" {
 #include "access/htup_details.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "executor/executor.h"
 #include "executor/spi.h"
 #include "lib/stringinfo.h"
 #include "nodes/makefuncs.h"
@@ -15,7 +16,7 @@ extern "C" {
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
-#include "utils/plancache.h"
+#include "utils/rls.h"
 #include "utils/snapmgr.h"
 #include "utils/typcache.h"
 }
@@ -107,8 +108,9 @@ Bound bind(const Parameters& parameters, const Jsonb* params) {
                          "pg_catalog.concat('p', e.number), e.value) FROM pg_catalog.jsonb_array_elements($1) WITH "
                          "ORDINALITY AS e(value, number))) AS r(");
   for (int i = 0; i < parameters.count; ++i)
-    appendStringInfo(&statement, "%sp%d %s", i == 0 ? "" : ", ", i + 1,
-                     format_type_extended(parameters.types[i], -1, FORMAT_TYPE_FORCE_QUALIFY));
+    appendStringInfo(
+        &statement, "%sp%d %s", i == 0 ? "" : ", ", i + 1,
+        format_type_extended(parameters.types[i], -1, FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY));
   appendStringInfoChar(&statement, ')');
   Oid type = JSONBOID;
   Datum value = JsonbPGetDatum(params);
@@ -160,23 +162,40 @@ Datum result_as_jsonb(SPITupleTable* rows, uint64 count) {
 
 // ---- the run
 
-void require_no_row_security(SPIPlanPtr plan) {
+// Whether the statements that run now are part of a result that roles and tenants may not share unasked.
+bool unshared = false;
+ExecutorStart_hook_type previous_start = nullptr;
+
+// As what PostgreSQL's own plans count as depending on it: also where it does not apply to who asks.
+bool depends_on_row_security(PlannedStmt& statement) {
   ListCell* cell;
-  foreach (cell, SPI_plan_get_plan_sources(plan)) {
-    if (!static_cast<const CachedPlanSource*>(lfirst(cell))->dependsOnRLS) continue;
+  foreach (cell, statement.rtable) {
+    auto* entry = lfirst_node(RangeTblEntry, cell);
+    if (entry->rtekind == RTE_RELATION &&
+        check_enable_rls(entry->relid, pg::checked_as(statement, *entry), true) != RLS_NONE)
+      return true;
+  }
+  return false;
+}
+
+// Queries inside functions come here too.
+void start_query(QueryDesc* query, int flags) {
+  if (unlikely(unshared) && depends_on_row_security(*query->plannedstmt))
     ereport(ERROR,
             (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
              errmsg("cache_fetch cannot share a result that depends on row-level security"),
              errhint("If the key names whatever the policies depend on, such as the tenant and the role, say shared => "
                      "true.")));
-  }
+  if (previous_start != nullptr)
+    previous_start(query, flags);
+  else
+    standard_ExecutorStart(query, flags);
 }
 
 Jsonb* run(const FetchQuery& query, const Parameters& parameters) {
   const Bound bound = bind(parameters, query.params);
   SPIPlanPtr plan = SPI_prepare_cursor(query.text, parameters.count, parameters.types, CURSOR_OPT_PARALLEL_OK);
   if (plan == nullptr) elog(ERROR, "could not prepare the query: %s", SPI_result_code_string(SPI_result));
-  if (!query.shared) require_no_row_security(plan);
   const int result =
       SPI_execute_snapshot(plan, bound.values, bound.nulls, GetActiveSnapshot(), InvalidSnapshot, false, false, 0);
   if (result != SPI_OK_SELECT) elog(ERROR, "could not run the query: %s", SPI_result_code_string(result));
@@ -188,15 +207,32 @@ Jsonb* run(const FetchQuery& query, const Parameters& parameters) {
 
 }  // namespace
 
+void install_fetch_query() {
+  previous_start = ExecutorStart_hook;
+  ExecutorStart_hook = start_query;
+}
+
 Jsonb* run_query(const FetchQuery& query) {
   const Parameters parameters = check_query(query.text);
   require_count(parameters, query.params);
   // So that functions in it change nothing either. An ERROR ends the transaction or subtransaction, and this with it.
   const bool was_read_only = XactReadOnly;
+  const bool was_unshared = unshared;
+  Jsonb* volatile result = nullptr;
   XactReadOnly = true;
   SPI_connect();
-  Jsonb* result = run(query, parameters);
+  PG_TRY();
+  {
+    unshared = was_unshared || !query.shared;
+    result = run(query, parameters);
+  }
+  PG_FINALLY();
+  { unshared = was_unshared; }
+  PG_END_TRY();
   SPI_finish();
+  if (!XactReadOnly)
+    ereport(ERROR, (errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
+                    errmsg("the query of cache_fetch has ended the transaction's being read-only")));
   XactReadOnly = was_read_only;
   return result;
 }

@@ -20,4 +20,6 @@ struct FetchQuery {
 // its plan depends on row-level security.
 Jsonb* run_query(const FetchQuery& query);
 
+void install_fetch_query();
+
 }  // namespace pgcache

@@ -82,6 +82,13 @@ std::optional<uint32_t> find_place(const FlightName& name) {
   return free;
 }
 
+// The last that this backend has in the air.
+Ticket* innermost = nullptr;
+
+void land_all(int, Datum) {
+  while (innermost != nullptr) land(*innermost, Landing::not_stored);
+}
+
 }  // namespace
 
 void install_flights() {
@@ -92,16 +99,20 @@ void install_flights() {
 }
 
 Boarding board(const FlightName& name, Ticket& ticket) {
+  static bool lands_at_exit = false;
+  if (!lands_at_exit) before_shmem_exit(land_all, Datum{0});
+  lands_at_exit = true;
   Boarding boarding = Boarding::alone;
   LWLockAcquire(lock, LW_EXCLUSIVE);
   if (const std::optional<uint32_t> place = find_place(name)) {
     Flight& flight = at(*place);
-    ticket = {*place, flight.number};
+    ticket = {*place, flight.number, innermost};
     if (!flight.in_the_air) {
       flight.name = name;
       flight.runner = pg::backend_number();
       flight.in_the_air = true;
       boarding = Boarding::takes_off;
+      innermost = &ticket;
     } else if (flight.runner != pg::backend_number()) {
       boarding = Boarding::waits;
     }
@@ -110,17 +121,15 @@ Boarding board(const FlightName& name, Ticket& ticket) {
   return boarding;
 }
 
-void land(const Ticket& ticket, Landing landing) {
+void land(Ticket& ticket, Landing landing) {
   Flight& flight = at(ticket.place);
   LWLockAcquire(lock, LW_EXCLUSIVE);
-  const bool lands = flight.in_the_air && flight.number == ticket.flight;
-  if (lands) {
-    flight.in_the_air = false;
-    flight.last = landing;
-    engine::store_release(flight.number, flight.number + 1);
-  }
+  flight.in_the_air = false;
+  flight.last = landing;
+  engine::store_release(flight.number, flight.number + 1);
   LWLockRelease(lock);
-  if (lands) ConditionVariableBroadcast(&flight.landed);
+  innermost = ticket.outer;
+  ConditionVariableBroadcast(&flight.landed);
 }
 
 std::optional<Landing> await_landing(const Ticket& ticket, long milliseconds) {

@@ -32,10 +32,11 @@ enum class Landing : uint8_t {
   not_cached,  // such a value never gets into the cache: all go for themselves
 };
 
-// A place in the table for one flight.
+// A place in the table for one flight. Must not move until it has landed.
 struct Ticket {
   uint32_t place;
   uint32_t flight;  // its number there
+  Ticket* outer;    // of this backend, in the air too: a query may fetch
 };
 
 enum class Boarding : uint8_t { takes_off, waits, alone };
@@ -44,8 +45,8 @@ enum class Boarding : uint8_t { takes_off, waits, alone };
 // there is no place, or it is the caller himself who is in the air with that name.
 Boarding board(const FlightName& name, Ticket& ticket);
 
-// Only once; later ones do nothing. Never fails.
-void land(const Ticket& ticket, Landing landing);
+// Never fails. The end of the process does it for all that are in the air.
+void land(Ticket& ticket, Landing landing);
 
 // Until it has landed, or so many milliseconds: nothing then. Can be cancelled.
 std::optional<Landing> await_landing(const Ticket& ticket, long milliseconds);

@@ -70,6 +70,15 @@ inline Bitmapset* updated_columns([[maybe_unused]] PlannedStmt& statement, Range
 #endif
 }
 
+// The role whose privileges count for a table of a statement; InvalidOid: the current one.
+inline Oid checked_as([[maybe_unused]] PlannedStmt& statement, RangeTblEntry& table) {
+#if PG_VERSION_NUM >= 160000
+  return table.perminfoindex == 0 ? InvalidOid : getRTEPermissionInfo(statement.permInfos, &table)->checkAsUser;
+#else
+  return table.checkAsUser;
+#endif
+}
+
 // What PostgreSQL shares about transaction ids.
 inline auto* shared_transaction_ids() {
 #if PG_VERSION_NUM >= 170000

@@ -153,10 +153,10 @@ void drop_trigger(const WatchTrigger& trigger) {
 
 uint32_t wanted_parts(Oid table, Role role) {
   if (role == Role::none) return 0;
-  const uint32_t statements = (1U << kWatchParts) - 1 - only(WatchPart::replicated);
-  // Rows come to tables that have some, and only those below are watched.
-  const bool each_row = role != Role::above && get_rel_relkind(table) == RELKIND_RELATION;
-  return each_row ? statements | only(WatchPart::replicated) : statements;
+  constexpr uint32_t kAll = (1U << kWatchParts) - 1;
+  if (get_rel_relkind(table) == RELKIND_PARTITIONED_TABLE) return kAll & ~only(WatchPart::replicated);
+  // What is inserted into a parent that has rows of its own stays there, and its own rows are not watched.
+  return role == Role::above ? kAll & ~only(WatchPart::replicated) & ~only(WatchPart::inserted) : kAll;
 }
 
 void create_triggers(const Watch& watch, Oid table, Role role, uint32_t parts) {

@@ -56,7 +56,10 @@ AS $$
         FROM member m
         JOIN pg_class c ON c.oid = m.relation
         JOIN (VALUES ('insert'), ('update'), ('delete'), ('truncate'), ('replicated')) part(name)
-            ON part.name <> 'replicated' OR (c.relkind = 'r' AND EXISTS (SELECT FROM below b WHERE b.id = m.id AND b.relation = m.relation)))
+            ON CASE part.name
+                WHEN 'replicated' THEN c.relkind = 'r' AND EXISTS (SELECT FROM below b WHERE b.id = m.id AND b.relation = m.relation)
+                WHEN 'insert' THEN c.relkind = 'p' OR EXISTS (SELECT FROM below b WHERE b.id = m.id AND b.relation = m.relation)
+                ELSE true END)
     SELECT w.id, format('trigger pgcache_watch_%s_%s of %s is %s', w.id, w.name, w.relation::regclass,
         CASE p.enabled WHEN 'D' THEN 'disabled' WHEN 'O' THEN 'not fired on replicas' WHEN 'R' THEN 'fired on replicas only' ELSE 'missing' END)
     FROM wanted w

@@ -55,7 +55,7 @@ $server->safe_psql('postgres', qq{
 	ALTER TABLE items OWNER TO owner; ALTER TABLE low OWNER TO owner;
 	SELECT cache_unwatch(cache_watch('base', 'ended:{id}'));
 	SELECT cache_watch('items', 'i:{id}:{kind}', ARRAY['i/{kind}']);
-	SELECT cache_watch('base', 'i:{id}:{kind}', ARRAY['i/{kind}']), cache_watch('base', tags => ARRAY['bases']), cache_watch('child', 'own:{own}'), cache_watch('referring', 'i:{id}:{kind}');
+	SELECT cache_watch('base', 'i:{id}:{kind}', ARRAY['i/{kind}']), cache_watch('base', tags => ARRAY['bases']), cache_watch('child', 'own:{id}'), cache_watch('referring', 'i:{id}:{kind}');
 	SELECT cache_watch('"o''dd; ""schema"."ta\\ble"', E'i:{id}:{co''l"umn}', ARRAY[E'\\\\''"\$\$; {{%s}}{id}']);
 	SELECT cache_unwatch(cache_watch('base', 'ended too:{id}'));} =~ s/\\"/""/gr);
 
@@ -179,7 +179,6 @@ is(ask($watches), $of_source, '--schema-only: the watches');
 {
 	ask(qq{CREATE TABLE fresh_$_ (id int); SELECT cache_watch('fresh_$_', 'fresh:{id}')}) for (1 .. 3);
 	is(ask('SELECT count(DISTINCT id) FROM cache_watches'), 9, '--schema-only: new watches get ids of their own');
-	cmp_ok(ask(q{SELECT min(id) FROM cache_watches WHERE key = 'fresh:{id}'}), '>', ask('SELECT max(id) FROM cache_watches', 'source'), '--schema-only: that were never given');
 	is(ask('SELECT string_agg(problem, chr(10)) FROM pgcache.watch_problems()'), '', '--schema-only: all watches are whole');
 	ask('CREATE TABLE fresh_child () INHERITS (fresh_1)');
 	is(ask(q{SELECT count(*) FROM cache_watches WHERE problem IS NULL}), 9, '--schema-only: also after a table is made');
@@ -221,7 +220,9 @@ is(ask(q{SELECT count(*), count(problem) FROM cache_watches}), '2|0', 'its watch
 {
 	ask(qq{CREATE TABLE unlike_$_ (id int); SELECT cache_watch('unlike_$_', 'unlike:{id}')}) for (1 .. 4);
 	is(ask(q{SELECT count(DISTINCT id) FROM cache_watches}), 6, 'new watches have ids of their own');
-	is(ask('SELECT string_agg(problem, chr(10)) FROM pgcache.watch_problems()'), '', 'and are whole');
+	# What the table had for a watch of its child.
+	like(ask('SELECT string_agg(problem, chr(10)) FROM pgcache.watch_problems()'), qr/left over/, 'triggers of a watch that was not restored');
+	is(ask('SELECT pgcache.repair_watches(); SELECT string_agg(problem, chr(10)) FROM pgcache.watch_problems()'), "\n", 'are taken away by the repair');
 	ask('CREATE TABLE unlike_child () INHERITS (unlike_1)');
 	changes('the first one works', q{INSERT INTO base VALUES (10, 'a')}, '10a');
 }

@@ -96,6 +96,7 @@ void note_access(ObjectAccessType access, Oid class_id, Oid object, int sub_obje
 bool detaches_concurrently(const Node* statement) {
   if (!IsA(statement, AlterTableStmt)) return false;
   const auto& alter = *reinterpret_cast<const AlterTableStmt*>(statement);
+  if (alter.cmds == NIL) return false;
   const auto* command = linitial_node(AlterTableCmd, alter.cmds);
   if (command->subtype != AT_DetachPartition || !castNode(PartitionCmd, command->def)->concurrent) return false;
   const Oid table = RangeVarGetRelid(alter.relation, NoLock, true);

@@ -8,6 +8,7 @@ extern "C" {
 #include "access/table.h"
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_depend.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_trigger.h"
 #include "utils/builtins.h"
@@ -84,24 +85,42 @@ WatchTrigger* read_trigger(HeapTuple tuple, TupleDesc descriptor) {
                                                                                                       : nullptr;
 }
 
-// Calls visit(tuple, descriptor) for the triggers with our function, until it returns false.
+// Calls visit(tuple, descriptor) for the triggers with our function that have the value in the column, the relation or
+// the id, until it returns false.
 template <typename Visit>
 void for_each_trigger(AttrNumber column, Oid value, Visit visit) {
   const Oid function = watch_function();
   if (!OidIsValid(function)) return;
   Relation triggers = table_open(TriggerRelationId, AccessShareLock);
   ScanKeyData by_value;
-  const bool all = !OidIsValid(value);
-  ScanKeyInit(&by_value, all ? Anum_pg_trigger_tgfoid : column, BTEqualStrategyNumber, F_OIDEQ,
-              ObjectIdGetDatum(all ? function : value));
+  ScanKeyInit(&by_value, column, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(value));
   const Oid index = column == Anum_pg_trigger_oid ? TriggerOidIndexId : TriggerRelidNameIndexId;
-  SysScanDesc scan = systable_beginscan(triggers, index, !all, nullptr, 1, &by_value);
+  SysScanDesc scan = systable_beginscan(triggers, index, true, nullptr, 1, &by_value);
   for (HeapTuple tuple; HeapTupleIsValid(tuple = systable_getnext(scan));)
     if (reinterpret_cast<Form_pg_trigger>(GETSTRUCT(tuple))->tgfoid == function &&
         !visit(tuple, RelationGetDescr(triggers)))
       break;
   systable_endscan(scan);
   table_close(triggers, AccessShareLock);
+}
+
+// The ids of all triggers with our function. They depend on it, and that has an index.
+List* all_triggers() {
+  const Oid function = watch_function();
+  if (!OidIsValid(function)) return NIL;
+  Relation depends = table_open(DependRelationId, AccessShareLock);
+  ScanKeyData by_function[2];
+  ScanKeyInit(&by_function[0], Anum_pg_depend_refclassid, BTEqualStrategyNumber, F_OIDEQ,
+              ObjectIdGetDatum(ProcedureRelationId));
+  ScanKeyInit(&by_function[1], Anum_pg_depend_refobjid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(function));
+  SysScanDesc scan = systable_beginscan(depends, DependReferenceIndexId, true, nullptr, 2, by_function);
+  List* triggers = NIL;
+  for (HeapTuple tuple; HeapTupleIsValid(tuple = systable_getnext(scan));)
+    if (const auto* row = reinterpret_cast<Form_pg_depend>(GETSTRUCT(tuple)); row->classid == TriggerRelationId)
+      triggers = lappend_oid(triggers, row->objid);
+  systable_endscan(scan);
+  table_close(depends, AccessShareLock);
+  return triggers;
 }
 
 const WatchTrigger* find_first(AttrNumber column, Oid value) {
@@ -127,10 +146,16 @@ Oid watch_function() {
 
 List* read_watch_triggers(Oid relation) {
   List* list = NIL;
-  for_each_trigger(Anum_pg_trigger_tgrelid, relation, [&](HeapTuple tuple, TupleDesc descriptor) {
+  const auto read = [&](HeapTuple tuple, TupleDesc descriptor) {
     if (WatchTrigger* trigger = read_trigger(tuple, descriptor); trigger != nullptr) list = lappend(list, trigger);
     return true;
-  });
+  };
+  if (OidIsValid(relation)) {
+    for_each_trigger(Anum_pg_trigger_tgrelid, relation, read);
+  } else {
+    ListCell* cell;
+    foreach (cell, all_triggers()) for_each_trigger(Anum_pg_trigger_oid, lfirst_oid(cell), read);
+  }
   return list;
 }
 

@@ -248,10 +248,9 @@ Coverage locked_coverage(const Watch& watch, LOCKMODE mode) {
   }
 }
 
-// Of all watches.
-List* read_coverages() {
+List* read_coverages(const List* triggers) {
   List* coverages = NIL;
-  for_each_trigger(read_watch_triggers(InvalidOid), [&](const WatchTrigger& trigger) {
+  for_each_trigger(triggers, [&](const WatchTrigger& trigger) {
     if (trigger.describes() && trigger.is_watched && exists(trigger.relation))
       coverages = lappend(coverages, new (palloc(sizeof(Coverage))) Coverage(watch_of(trigger)));
   });
@@ -396,8 +395,9 @@ void remove_watch(int64_t id, Oid relation) {
 bool watches_are_changing() { return changing; }
 
 void align_tables(Oid child, Oid parent) {
-  if (!OidIsValid(watch_function())) return;  // the extension goes
-  const List* coverages = read_coverages();
+  const List* triggers = read_watch_triggers(InvalidOid);
+  if (triggers == NIL) return;  // or the extension goes
+  const List* coverages = read_coverages(triggers);
   TableSet tables;
   add_below(tables, child);
   TableSet above;
@@ -413,7 +413,7 @@ void repair_watched_tables() {
     if (trigger.describes() && trigger.is_watched) locked_coverage(watch_of(trigger), ShareRowExclusiveLock);
     tables.add(trigger.relation);
   });
-  const List* coverages = read_coverages();
+  const List* coverages = read_coverages(read_watch_triggers(InvalidOid));
   ListCell* cell;
   foreach (cell, coverages) {
     const auto* coverage = static_cast<const Coverage*>(lfirst(cell));

@@ -125,7 +125,7 @@ sub exact_until {
 	$holder->query_safe('BEGIN');
 	$holder->query_safe(q{INSERT INTO items (id, kind) VALUES (2, 'z')});
 	publish("$prepare; UPDATE items SET kind = 'c' WHERE id = 1; INSERT INTO items VALUES (2, 'c'); $apply");
-	$subscriber->poll_query_until('postgres', q{SELECT count(*) > 0 FROM pg_stat_activity WHERE backend_type = 'logical replication worker' AND wait_event_type = 'Lock'}) or die 'the apply worker does not wait';
+	$subscriber->poll_query_until('postgres', q{SELECT count(*) > 0 FROM pg_stat_activity WHERE backend_type ~ '^logical replication (apply )?worker$' AND wait_event_type = 'Lock'}) or die 'the apply worker does not wait';
 	is(ask($seen), 'b|b', "$name: until the commit the old entry stands beside the old row");
 	$holder->query_safe('ROLLBACK');
 	$publisher->wait_for_catchup('sub');
@@ -141,7 +141,7 @@ exact_until('a large transaction', q{BEGIN; INSERT INTO whole SELECT i, repeat('
 note 'streamed, and in two phases';
 
 ask('ALTER SUBSCRIPTION sub DISABLE');
-$subscriber->poll_query_until('postgres', q{SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'logical replication worker'}) or die;
+$subscriber->poll_query_until('postgres', q{SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type ~ '^logical replication (apply )?worker$'}) or die;
 ask('DROP SUBSCRIPTION sub');
 ask("TRUNCATE $tables");
 publish("TRUNCATE $tables");

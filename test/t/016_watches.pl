@@ -10,7 +10,8 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 
-my $server = new_server('watches', conf => "pgcache.memory = 64MB\nmax_prepared_transactions = 10");
+# So much memory, so many slots: two tags seldom share one, and end together.
+my $server = new_server('watches', conf => "pgcache.memory = 1GB\nmax_prepared_transactions = 10");
 $server->start;
 
 sub ask { return $server->safe_psql('postgres', $_[0]); }

@@ -9,7 +9,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 
-my $server = new_server('dump', conf => 'pgcache.memory = 64MB');
+my $server = new_server('dump', conf => 'pgcache.memory = 1GB');
 $server->start;
 my $dumps = $server->basedir;
 

@@ -559,7 +559,7 @@ $bob->query_safe($_) for (
 	q{CREATE FUNCTION evil.jsonb_array_elements(jsonb) RETURNS SETOF jsonb LANGUAGE plpgsql AS $$ BEGIN RAISE 'called'; END $$},
 	q{CREATE FUNCTION evil.to_jsonb(anyelement) RETURNS jsonb LANGUAGE plpgsql AS $$ BEGIN RAISE 'called'; END $$},
 	q{CREATE FUNCTION evil.writes() RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN INSERT INTO results VALUES ('written'); RETURN 1; END $$},
-	q{CREATE FUNCTION evil.unlocks() RETURNS int LANGUAGE plpgsql SET transaction_read_only = off AS $$ BEGIN INSERT INTO results VALUES ('written'); RETURN 1; END $$},
+	q{CREATE FUNCTION evil.unlocks() RETURNS int LANGUAGE plpgsql AS $$ BEGIN PERFORM set_config('transaction_read_only', 'off', true); INSERT INTO results VALUES ('written'); RETURN 1; END $$},
 	q{CREATE FUNCTION evil.executes(command text) RETURNS int LANGUAGE plpgsql AS $$ BEGIN EXECUTE command; RETURN 1; END $$},
 	q{CREATE FUNCTION evil.catches(command text) RETURNS int LANGUAGE plpgsql AS $$ BEGIN BEGIN EXECUTE command; EXCEPTION WHEN OTHERS THEN NULL; END; INSERT INTO results VALUES ('written'); RETURN 1; END $$},
 	q{CREATE DOMAIN evil.int4 AS pg_catalog.text},

@@ -232,6 +232,10 @@ Request request_of(FunctionCallInfo fcinfo) {
   request.ttl = PG_ARGISNULL(2) ? default_ttl_setting() : pg::ttl_milliseconds(PG_GETARG_INTERVAL_P(2));
   request.query.params = params_argument(fcinfo, 3);
   request.tags = tags_argument(fcinfo, 4);
+  // As a ttl it would mean no end, which is no time at all here.
+  if (!PG_ARGISNULL(5) && pg::infinity_of(PG_GETARG_INTERVAL_P(5)) > 0)
+    ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("stale_for must not be infinite"),
+                    errhint("For a value that is never too old, use a ttl of interval '0'.")));
   if (!PG_ARGISNULL(5)) request.stale_for = pg::ttl_milliseconds(PG_GETARG_INTERVAL_P(5), "stale_for");
   request.query.shared = !PG_ARGISNULL(6) && PG_GETARG_BOOL(6);
   request.role = GetUserId();

@@ -2,9 +2,8 @@
 // invalidated at the commit.
 //
 // Contract
-//  - It never fails a write for a reason of its own: without the module in shared memory it does nothing; where it
-//  can't
-//    tell what was watched, it ends all entries of the database.
+//  - It never fails a write for a reason of its own. Without the module in shared memory it does nothing; where it
+//    can't tell what was watched, it ends all entries of the database.
 //  - A row's columns are put in as column::text gives them, in a session whose settings are those of kTextSettings,
 //    whatever the writer's are. NULL is put in as the empty string.
 //  - What a template names before the change and after it is invalidated, both.
@@ -81,7 +80,7 @@ void find_text(Column& column) {
       getTypeOutputInfo(base, &function, &is_varlena);
       column.text = Column::Text::output;
   }
-  if (column.text != Column::Text::itself) fmgr_info(function, &column.function);
+  fmgr_info(function, &column.function);
 }
 
 // A cast may take the type modifier and whether it is explicit, too. NULL counts as empty.

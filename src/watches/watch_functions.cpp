@@ -20,7 +20,6 @@ extern "C" {
 #include "lib/stringinfo.h"
 #include "nodes/makefuncs.h"
 #include "nodes/parsenodes.h"
-#include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -65,6 +64,12 @@ int number_of(List*& columns, const char* name) {
   return list_length(columns);
 }
 
+// A brace that stands for itself is written twice.
+void append_literal(StringInfo to, std::string_view text) {
+  const int copies = text == "{" || text == "}" ? 2 : 1;
+  for (int i = 0; i < copies; ++i) appendBinaryStringInfo(to, text.data(), static_cast<int>(text.size()));
+}
+
 // "key=user:{1}" of 'user:{id}'.
 char* numbered(const char* kind, const char* text, Oid relation, List*& columns) {
   StringInfoData to;
@@ -82,9 +87,7 @@ char* numbered(const char* kind, const char* text, Oid relation, List*& columns)
       continue;
     }
     own_bytes += piece.text.size();
-    const int copies = piece.text == "{" || piece.text == "}" ? 2 : 1;
-    for (int i = 0; i < copies; ++i)
-      appendBinaryStringInfo(&to, piece.text.data(), static_cast<int>(piece.text.size()));
+    append_literal(&to, piece.text);
   }
   if (reader.error() != TemplateError::none) raise_bad_template(text, reader);
   if ((own_bytes == 0 && !has_columns) || own_bytes > engine::kMaxKeyBytes)
@@ -100,9 +103,7 @@ char* named(const char* text, const WatchTrigger& description) {
   TemplateReader reader(text);
   for (TemplateReader::Piece piece; reader.next(piece);) {
     if (!piece.is_column) {
-      const bool is_brace = piece.text == "{" || piece.text == "}";
-      for (int i = 0; i < (is_brace ? 2 : 1); ++i)
-        appendBinaryStringInfo(&to, piece.text.data(), static_cast<int>(piece.text.size()));
+      append_literal(&to, piece.text);
       continue;
     }
     const int number = atoi(pnstrdup(piece.text.data(), piece.text.size()));
@@ -131,15 +132,6 @@ List* templates_argument(FunctionCallInfo fcinfo, Oid relation, List*& columns) 
             (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("a watch needs a key or tags"),
              errhint("For example: SELECT cache_watch('users', key => 'user:{id}', tags => ARRAY['org:{org_id}'])")));
   return templates;
-}
-
-// ---- privileges
-
-// Looks again once it is locked: it may have been dropped or given away meanwhile.
-void lock_as_owner(Oid relation, LOCKMODE mode) {
-  require_owner(relation);
-  LockRelationOid(relation, mode);
-  require_owner(relation);
 }
 
 // Of the watches with that id. There may be several if tables were restored that had some.
@@ -250,7 +242,7 @@ PGCACHE_FUNCTION(pgcache_watch) {
   const Oid relation = PG_GETARG_OID(0);
   require_owner(relation);
   require_watchable(relation);
-  lock_as_owner(relation, ShareRowExclusiveLock);
+  lock_covered_tables(relation, ShareRowExclusiveLock, true);
   List* columns = NIL;
   List* templates = templates_argument(fcinfo, relation, columns);
   const int64_t id = add_watch(relation, templates, columns);
@@ -267,7 +259,7 @@ PGCACHE_FUNCTION(pgcache_unwatch) {
   const int64_t id = PG_GETARG_INT64(0);
   ListCell* cell;
   const List* relations = watched_relations(id);
-  foreach (cell, relations) lock_as_owner(lfirst_oid(cell), AccessExclusiveLock);
+  foreach (cell, relations) lock_covered_tables(lfirst_oid(cell), AccessExclusiveLock, true);
   // Somebody else may have ended it meanwhile.
   relations = watched_relations(id);
   foreach (cell, relations) remove_watch(id, lfirst_oid(cell));

@@ -1,14 +1,12 @@
-// A watch is a set of triggers on its table and on each table below it, and nothing else: PostgreSQL keeps them with
-// the table, moves them with it, dumps them, drops them.
+// A watch is a set of triggers on its table, on each below it and on each above these, and nothing else: PostgreSQL
+// keeps them with the tables, moves them with these, dumps them, drops them.
 //
-//   pgcache_watch_7_insert, _update, _delete   after each statement, with its transition tables; ENABLE ALWAYS
-//   pgcache_watch_7_truncate                   after TRUNCATE; ENABLE ALWAYS. It also says what is watched: its
-//   arguments
-//                                              are the templates, and its UPDATE OF list is their columns, so a column
-//                                              that is renamed is followed, and one that is named can't be dropped
-//   pgcache_watch_7_replicated                 for each row; ENABLE REPLICA: the apply worker of a subscription fires
-//                                              no triggers for statements. Not on partitioned tables, which have no
-//                                              rows
+//   pgcache_watch_7_insert, _update, _delete: after each statement, with its transition tables. ENABLE ALWAYS.
+//   pgcache_watch_7_truncate: after TRUNCATE. ENABLE ALWAYS. It also says what is watched: its arguments are the
+//     templates, and its UPDATE OF list is their columns, so a column that is renamed is followed, and one that is
+//     named can't be dropped.
+//   pgcache_watch_7_replicated: for each row. ENABLE REPLICA: the apply worker of a subscription fires no triggers for
+//     statements. Not on partitioned tables, which have no rows, nor on those above.
 //
 // Arguments of all: the watch's id. Of _truncate besides: what the table is to the watch ('watched' itself, 'inherited'
 // below, 'above'), then 'key=…' and 'tag=…', in which {1} stands for the first column of the list; or 'all' where a

@@ -237,17 +237,6 @@ bool lock_more(TableSet& locked, const List* tables, LOCKMODE mode, bool backwar
   return more;
 }
 
-// As it is once all are locked.
-Coverage locked_coverage(const Watch& watch, LOCKMODE mode) {
-  TableSet locked;
-  for (;;) {
-    Coverage coverage(watch);
-    bool more = lock_more(locked, coverage.above.list(), mode, true);
-    more |= lock_more(locked, coverage.below.list(), mode, false);
-    if (!more) return coverage;
-  }
-}
-
 List* read_coverages(const List* triggers) {
   List* coverages = NIL;
   for_each_trigger(triggers, [&](const WatchTrigger& trigger) {
@@ -330,6 +319,19 @@ void require_owner(Oid relation) {
     aclcheck_error(ACLCHECK_NOT_OWNER, get_relkind_objtype(get_rel_relkind(relation)), name);
 }
 
+// Until there are no others once all are locked.
+void lock_covered_tables(Oid relation, LOCKMODE mode, bool owners_only) {
+  TableSet locked;
+  for (bool more = true; more;) {
+    const Coverage coverage({0, relation, NIL, NIL});
+    // Nobody else may make its writers wait.
+    if (owners_only) for_each_table(coverage.above, require_owner);
+    if (owners_only) require_owner(relation);
+    more = lock_more(locked, coverage.above.list(), mode, true);
+    more |= lock_more(locked, coverage.below.list(), mode, false);
+  }
+}
+
 void require_watchable(Oid relation) {
   HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));
   if (!HeapTupleIsValid(tuple))
@@ -363,8 +365,7 @@ int64_t add_watch(Oid relation, List* templates, List* columns) {
     if (same_strings(other.templates, templates) && same_strings(other.columns, columns)) same = other.id;
   });
   if (same != 0) return same;
-  Coverage coverage = locked_coverage(wanted, ShareRowExclusiveLock);
-  for_each_table(coverage.above, require_owner);
+  Coverage coverage(wanted);
   for_each_table(coverage.above, require_watchable);
   for_each_table(coverage.below, require_watchable);
   as_owner([&] {
@@ -381,7 +382,7 @@ int64_t add_watch(Oid relation, List* templates, List* columns) {
 }
 
 void remove_watch(int64_t id, Oid relation) {
-  const Coverage coverage = locked_coverage({id, relation, NIL, NIL}, AccessExclusiveLock);
+  const Coverage coverage({id, relation, NIL, NIL});
   as_owner([&] {
     for (const TableSet* tables : {&coverage.above, &coverage.below})
       for_each_table(*tables, [&](Oid table) {
@@ -410,7 +411,7 @@ void align_tables(Oid child, Oid parent) {
 void repair_watched_tables() {
   TableSet tables;
   for_each_trigger(read_watch_triggers(InvalidOid), [&](const WatchTrigger& trigger) {
-    if (trigger.describes() && trigger.is_watched) locked_coverage(watch_of(trigger), ShareRowExclusiveLock);
+    if (trigger.describes() && trigger.is_watched) lock_covered_tables(trigger.relation, ShareRowExclusiveLock, false);
     tables.add(trigger.relation);
   });
   const List* coverages = read_coverages(read_watch_triggers(InvalidOid));

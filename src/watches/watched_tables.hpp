@@ -18,6 +18,7 @@
 
 extern "C" {
 #include "nodes/pg_list.h"
+#include "storage/lockdefs.h"
 }
 
 namespace pgcache {
@@ -31,11 +32,14 @@ struct Watch {
   List* columns;
 };
 
-// The id: a new one, or that of the same watch if there is one. The caller has locked the relation and owns it. 42501
-// if he does not own what is above it, 0A000 and 42809 if a table below can't be watched.
+// All that a watch of the relation covers. With `owners_only` only if the caller owns it and what is above it: 42501.
+void lock_covered_tables(Oid relation, LOCKMODE mode, bool owners_only);
+
+// The id: a new one, or that of the same watch if there is one. The caller has locked what it covers and owns the
+// relation. 0A000 and 42809 if a table below can't be watched.
 int64_t add_watch(Oid relation, List* templates, List* columns);
 
-// Of the watch with the id on this relation, which the caller has locked and owns.
+// Of the watch with the id on this relation, likewise.
 void remove_watch(int64_t id, Oid relation);
 
 // After a link between the two was made or cut, or something else happened to `child` (then without a parent): triggers

@@ -9,7 +9,6 @@ use PgCache;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-
 # So much memory, so many slots: two tags seldom share one, and end together.
 my $server = new_server('watches', conf => "pgcache.memory = 1GB\nmax_prepared_transactions = 10");
 $server->start;
@@ -174,6 +173,8 @@ changes('is watched, on each level', 'i', q{INSERT INTO tree_ab (id, kind) VALUE
 changes('a partition created on a lower level', 'i', q{CREATE TABLE tree_c_16 PARTITION OF tree_c FOR VALUES FROM (16) TO (17)}, 'everything');
 changes('is watched', 'i', q{INSERT INTO tree_c_16 (id, kind) VALUES (16, 'c')}, '16c');
 changes('a partition made with its schema', 'i', q{CREATE SCHEMA later CREATE TABLE part PARTITION OF public.items FOR VALUES FROM (17) TO (18)}, 'everything');
+changes('and with one that has its owner\'s name', 'i', q{CREATE SCHEMA AUTHORIZATION CURRENT_USER CREATE TABLE part PARTITION OF public.items FOR VALUES FROM (1000) TO (1001)}, 'everything');
+ask(q{SET client_min_messages = warning; DO $$ BEGIN EXECUTE format('DROP SCHEMA %I CASCADE', current_user); END $$});
 changes('is watched', 'i', q{INSERT INTO later.part (id, kind) VALUES (17, 'a')}, '17a');
 changes('a partition made in a function', 'i', q{DO $$ BEGIN EXECUTE 'CREATE TABLE eighteen PARTITION OF items FOR VALUES FROM (18) TO (19)'; END $$}, 'everything');
 changes('is watched', 'i', q{INSERT INTO eighteen (id, kind) VALUES (18, 'a')}, '18a');
@@ -730,6 +731,13 @@ for my $odd (@odd) {
 }
 
 note 'types of one\'s own';
+
+if ($server->pg_version >= 18) {
+	ask(q{CREATE TABLE computed (id int, doubled int GENERATED ALWAYS AS (id * 2) VIRTUAL, tripled int GENERATED ALWAYS AS (id * 3) STORED)});
+	is(outcome($superuser, q{SELECT cache_watch('computed', 'c:{doubled}')}), '0A000', 'a virtual generated column can\'t be named');
+	is(outcome($superuser, q{SELECT cache_watch('computed', 'c:{tripled}') > 0; SELECT cache_set('c:6', '1'); INSERT INTO computed VALUES (2); SELECT cache_exists('c:6')}), "t\nt\nf", 'a stored one can');
+	ask('DROP TABLE computed');
+}
 
 ask(q{CREATE TYPE pair AS (a int, b int);
 	CREATE FUNCTION pair_text(pair, int, boolean) RETURNS text LANGUAGE plpgsql AS $$ BEGIN RETURN $1.a || '-' || $1.b || coalesce($2, 0) || $3; END $$;

@@ -595,6 +595,8 @@ is($bob->query_safe(fetch('text', "SELECT ';' /* ; -- */ AS \"a;b\" -- ;\n;")), 
 is(try($bob, "SELECT cache_fetch('param ' || number, 'SELECT \$1', params => jsonb_build_array(value)) #>> '{}' = value FROM unnest(ARRAY['''; DROP TABLE t; --', '\$1', '\\', '\"', '']) WITH ORDINALITY u (value, number)"),
 	"t\nt\nt\nt\nt", 'params with SQL in them');
 
+is(try($bob, q{SELECT cache_fetch('endless', 'SELECT 1', '1 minute', stale_for => 'infinity')}), $server->pg_version < 17 ? '22007' : '22023', 'an old value for ever is none');
+
 # Even if the query has set the parameter itself.
 begin($bob, 'BEGIN');
 $bob->query_safe(fetch('game 2', q{SELECT set_config('transaction_read_only', 'on', false)}));

@@ -1,6 +1,7 @@
 #include "watches/watched_tables.hpp"
 
 #include "pg/compat.hpp"
+#include "pg/extension_owner.hpp"
 #include "watches/table_tree.hpp"
 #include "watches/watch_triggers.hpp"
 
@@ -29,16 +30,6 @@ char* quoted_relation(Oid relation) {
   return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relation)), get_rel_name(relation));
 }
 
-Oid owner_of_extension() {
-  HeapTuple function = SearchSysCache1(PROCOID, ObjectIdGetDatum(watch_function()));
-  if (!HeapTupleIsValid(function))
-    ereport(ERROR, (errcode(ERRCODE_UNDEFINED_FUNCTION), errmsg("function pgcache.watch_changed() does not exist"),
-                    errhint("Run ALTER EXTENSION pgcache UPDATE.")));
-  const Oid owner = reinterpret_cast<Form_pg_proc>(GETSTRUCT(function))->proowner;
-  ReleaseSysCache(function);
-  return owner;
-}
-
 bool changing = false;
 
 void run(const char* statement) {
@@ -53,23 +44,16 @@ int64_t next_id() {
   return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &is_null));
 }
 
-// Calls work() so that its statements run with the rights of the extension's owner. An ERROR in it gives the rights
-// back with the transaction or subtransaction that it ends.
 template <typename Work>
 void as_owner(Work work) {
-  Oid user = InvalidOid;
-  int security = 0;
-  GetUserIdAndSecContext(&user, &security);
-  SetUserIdAndSecContext(owner_of_extension(), security | SECURITY_LOCAL_USERID_CHANGE);
-  SPI_connect();
-  changing = true;
-  PG_TRY();
-  { work(); }
-  PG_FINALLY();
-  { changing = false; }
-  PG_END_TRY();
-  SPI_finish();
-  SetUserIdAndSecContext(user, security);
+  pg::as_extension_owner([&] {
+    changing = true;
+    PG_TRY();
+    { work(); }
+    PG_FINALLY();
+    { changing = false; }
+    PG_END_TRY();
+  });
 }
 
 char* trigger_name(int64_t id, WatchPart part) {

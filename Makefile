@@ -12,6 +12,7 @@ SQL_PARTS = \
 	src/cache/cache.sql \
 	src/fetch/fetch.sql \
 	src/watches/watches.sql \
+	src/matviews/matviews.sql \
 	src/pg/privileges.sql
 
 SOURCES := $(sort $(wildcard src/*.cpp src/*/*.cpp))

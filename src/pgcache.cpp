@@ -6,6 +6,11 @@
 #include "fetch/fetch_query.hpp"
 #include "fetch/fetch_settings.hpp"
 #include "fetch/flights.hpp"
+#include "matviews/matview_settings.hpp"
+#include "matviews/notifications.hpp"
+#include "matviews/refresh_slots.hpp"
+#include "matviews/scheduler.hpp"
+#include "matviews/statements.hpp"
 #include "pg/clock.hpp"
 #include "pg/compat.hpp"
 #include "pg/function.hpp"
@@ -26,6 +31,7 @@ PGCACHE_EXPORT void _PG_init(void);
 void _PG_init(void) {
   pgcache::define_cache_settings();
   pgcache::define_fetch_settings();
+  pgcache::define_matview_settings();
   pgcache::pg::define_clock_settings();
   MarkGUCPrefixReserved("pgcache");
   // Loaded later, the module answers every call with what to do about it.
@@ -36,7 +42,11 @@ void _PG_init(void) {
   pgcache::install_dropped_databases();
   pgcache::install_publication();
   pgcache::install_table_changes();
+  pgcache::install_refresh_slots();
+  pgcache::install_notifications();
+  pgcache::install_matview_statements();
   pgcache::pg::install_statement_watch();
   pgcache::pg::install_privilege_hint();
   pgcache::install_worker();
+  pgcache::install_scheduler();
 }

@@ -7,8 +7,10 @@ extern "C" {
 #include "access/transam.h"
 #include "catalog/pg_attribute.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_database.h"
 #include "executor/executor.h"
 #include "funcapi.h"
+#include "nodes/nodeFuncs.h"
 #include "nodes/plannodes.h"
 #include "parser/parse_relation.h"
 #include "storage/proc.h"
@@ -52,6 +54,23 @@ inline bool owns_relation(Oid relation) {
 #endif
 }
 
+inline bool owns_database(Oid database) {
+#if PG_VERSION_NUM >= 160000
+  return object_ownercheck(DatabaseRelationId, database, GetUserId());
+#else
+  return pg_database_ownercheck(database, GetUserId());
+#endif
+}
+
+// Whether the current user may refresh it.
+inline bool maintains_relation(Oid relation) {
+#if PG_VERSION_NUM >= 170000
+  return pg_class_aclcheck(relation, GetUserId(), ACL_MAINTAIN) == ACLCHECK_OK;
+#else
+  return owns_relation(relation);
+#endif
+}
+
 // Computed when it is read, and so in no row that a trigger gets.
 inline bool is_virtual([[maybe_unused]] const FormData_pg_attribute& column) {
 #if PG_VERSION_NUM >= 180000
@@ -76,6 +95,23 @@ inline Oid checked_as([[maybe_unused]] PlannedStmt& statement, RangeTblEntry& ta
   return table.perminfoindex == 0 ? InvalidOid : getRTEPermissionInfo(statement.permInfos, &table)->checkAsUser;
 #else
   return table.checkAsUser;
+#endif
+}
+
+// Calls the walker for what is below a node of a query tree.
+inline bool walk_query(Query* query, bool (*walker)(Node*, void*), void* context) {
+#if PG_VERSION_NUM >= 160000
+  return query_tree_walker(query, walker, context, 0);
+#else
+  return query_tree_walker(query, reinterpret_cast<bool (*)()>(reinterpret_cast<void (*)()>(walker)), context, 0);
+#endif
+}
+
+inline bool walk_expression(Node* node, bool (*walker)(Node*, void*), void* context) {
+#if PG_VERSION_NUM >= 160000
+  return expression_tree_walker(node, walker, context);
+#else
+  return expression_tree_walker(node, reinterpret_cast<bool (*)()>(reinterpret_cast<void (*)()>(walker)), context);
 #endif
 }
 

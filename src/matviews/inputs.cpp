@@ -1,0 +1,241 @@
+#include "matviews/inputs.hpp"
+
+#include "pg/compat.hpp"
+
+extern "C" {
+#include "access/htup_details.h"
+#include "access/transam.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_rewrite.h"
+#include "common/hashfn.h"
+#include "lib/stringinfo.h"
+#include "nodes/parsenodes.h"
+#include "optimizer/optimizer.h"
+#include "pgstat.h"
+#include "rewrite/rewriteSupport.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/lsyscache.h"
+#include "utils/regproc.h"
+#include "utils/syscache.h"
+}
+
+namespace pgcache {
+
+namespace {
+
+// What is found on the way down.
+struct Findings {
+  bool through_matviews;  // for the order of refreshes; else only to the next one
+  List* views = NIL;      // whose definitions were read
+  List* matviews = NIL;
+  List* relations = NIL;  // whose rows count
+  List* functions = NIL;  // that are not PostgreSQL's own
+  StringInfoData definitions{};
+  const char* unknowable = nullptr;
+};
+
+void note_unknowable(Findings& findings, const char* why) {
+  if (findings.unknowable == nullptr) findings.unknowable = why;
+}
+
+const char* name_of(Oid relation) {
+  const char* name = get_rel_name(relation);
+  return name == nullptr ? "?" : quote_qualified_identifier(get_namespace_name(get_rel_namespace(relation)), name);
+}
+
+void read_definition(Findings& findings, Oid view);
+
+// ---- relations
+
+void note_table(Findings& findings, Oid table, char kind) {
+  if (kind == RELKIND_FOREIGN_TABLE)
+    note_unknowable(findings, psprintf("it reads foreign table %s", name_of(table)));
+  else
+    findings.relations = lappend_oid(findings.relations, table);
+}
+
+void note_tree(Findings& findings, Oid table) {
+  ListCell* cell;
+  foreach (cell, find_all_inheritors(table, NoLock, nullptr))
+    note_table(findings, lfirst_oid(cell), get_rel_relkind(lfirst_oid(cell)));
+}
+
+void note_matview(Findings& findings, Oid view) {
+  findings.matviews = list_append_unique_oid(findings.matviews, view);
+  findings.relations = lappend_oid(findings.relations, view);
+  if (findings.through_matviews) read_definition(findings, view);
+}
+
+// Policies may ask for anything.
+bool has_policies(Oid relation) {
+  HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));
+  if (!HeapTupleIsValid(tuple)) return false;
+  const bool has = reinterpret_cast<Form_pg_class>(GETSTRUCT(tuple))->relrowsecurity;
+  ReleaseSysCache(tuple);
+  return has;
+}
+
+void note_relation(Findings& findings, Oid relation) {
+  const char kind = get_rel_relkind(relation);
+  if (relation < FirstNormalObjectId)
+    return note_unknowable(findings, psprintf("it reads the system's %s", name_of(relation)));
+  if (kind == RELKIND_VIEW) return read_definition(findings, relation);
+  if (kind == RELKIND_MATVIEW) return note_matview(findings, relation);
+  if (kind == RELKIND_SEQUENCE) return note_unknowable(findings, psprintf("it reads sequence %s", name_of(relation)));
+  if (has_policies(relation))
+    note_unknowable(findings, psprintf("row-level security of %s decides what it reads", name_of(relation)));
+  note_tree(findings, relation);
+}
+
+// ---- expressions
+
+bool note_function(Oid function, void* findings) {
+  auto& found = *static_cast<Findings*>(findings);
+  if (func_volatile(function) != PROVOLATILE_IMMUTABLE)
+    note_unknowable(found, psprintf("it calls %s, which is not immutable", format_procedure(function)));
+  if (function >= FirstNormalObjectId) found.functions = lappend_oid(found.functions, function);
+  return false;
+}
+
+bool visit(Node* node, void* findings);
+
+bool visit_query(Query* query, Findings& findings, Oid itself) {
+  ListCell* cell;
+  foreach (cell, query->rtable) {
+    const auto* entry = lfirst_node(RangeTblEntry, cell);
+    if (entry->rtekind != RTE_RELATION || entry->relid == itself) continue;
+    if (entry->tablesample != nullptr) note_unknowable(findings, "it reads a sample of a table");
+    note_relation(findings, entry->relid);
+  }
+  return pg::walk_query(query, visit, &findings);
+}
+
+bool visit(Node* node, void* findings) {
+  if (node == nullptr) return false;
+  if (IsA(node, Query))
+    return visit_query(reinterpret_cast<Query*>(node), *static_cast<Findings*>(findings), InvalidOid);
+  check_functions_in_node(node, note_function, findings);
+  return pg::walk_expression(node, visit, findings);
+}
+
+// ---- definitions
+
+// What the view's rule holds; nullptr if the view is gone.
+char* rule_of(Oid view) {
+  HeapTuple rule = SearchSysCache2(RULERELNAME, ObjectIdGetDatum(view), CStringGetDatum(ViewSelectRuleName));
+  if (!HeapTupleIsValid(rule)) return nullptr;
+  bool is_null = false;
+  const Datum action = SysCacheGetAttr(RULERELNAME, rule, Anum_pg_rewrite_ev_action, &is_null);
+  char* nodes = is_null ? nullptr : TextDatumGetCString(action);
+  ReleaseSysCache(rule);
+  return nodes;
+}
+
+Query* query_of(char* rule) { return linitial_node(Query, static_cast<List*>(stringToNode(rule))); }
+
+void read_definition(Findings& findings, Oid view) {
+  check_stack_depth();
+  if (list_member_oid(findings.views, view)) return;
+  findings.views = lappend_oid(findings.views, view);
+  char* rule = rule_of(view);
+  if (rule == nullptr) return note_unknowable(findings, psprintf("%s has no definition", name_of(view)));
+  appendStringInfoString(&findings.definitions, rule);
+  Query* query = query_of(rule);
+  visit_query(query, findings, view);
+  // What is a function only in disguise: CURRENT_DATE, JSON_VALUE and their like.
+  if (contain_mutable_functions(reinterpret_cast<Node*>(query)))
+    note_unknowable(findings, "it computes what is not immutable");
+}
+
+Findings findings_of(Oid view, bool through_matviews) {
+  Findings findings{};
+  findings.through_matviews = through_matviews;
+  initStringInfo(&findings.definitions);
+  read_definition(findings, view);
+  return findings;
+}
+
+// ---- the digest
+
+void append(StringInfo to, int64_t number) {
+  appendBinaryStringInfo(to, reinterpret_cast<char*>(&number), sizeof number);
+}
+
+int64_t count_of(PGFunction statistic, Oid relation) {
+  return DatumGetInt64(DirectFunctionCall1(statistic, ObjectIdGetDatum(relation)));
+}
+
+// A new file: TRUNCATE, REFRESH, a rewrite.
+Oid file_of(Oid relation) {
+  HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));
+  if (!HeapTupleIsValid(tuple)) return InvalidOid;
+  const Oid file = reinterpret_cast<Form_pg_class>(GETSTRUCT(tuple))->relfilenode;
+  ReleaseSysCache(tuple);
+  return file;
+}
+
+void append_relation(StringInfo to, Oid relation) {
+  append(to, relation);
+  append(to, file_of(relation));
+  append(to, count_of(pg_stat_get_tuples_inserted, relation));
+  append(to, count_of(pg_stat_get_tuples_updated, relation));
+  append(to, count_of(pg_stat_get_tuples_deleted, relation));
+}
+
+// Changed by CREATE OR REPLACE and ALTER.
+void append_function(StringInfo to, Oid function) {
+  HeapTuple tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+  append(to, function);
+  if (!HeapTupleIsValid(tuple)) return;
+  append(to, HeapTupleHeaderGetRawXmin(tuple->t_data));
+  ReleaseSysCache(tuple);
+}
+
+// Which life of the counters it is: a reset sets the database's time; a crash, a restore or a promotion brings other
+// times along for what is counted for the whole server.
+void append_life_of_counters(StringInfo to) {
+  const PgStat_StatDBEntry* database = pgstat_fetch_stat_dbentry(MyDatabaseId);
+  append(to, database == nullptr ? 0 : database->stat_reset_timestamp);
+  append(to, pgstat_fetch_stat_bgwriter()->stat_reset_timestamp);
+}
+
+List* sorted(List* oids) {
+  list_sort(oids, list_oid_cmp);
+  list_deduplicate_oid(oids);
+  return oids;
+}
+
+struct varlena* digest_of(const StringInfoData& content) {
+  uint64_t halves[2];
+  auto* bytes = reinterpret_cast<const unsigned char*>(content.data);
+  for (uint64_t i = 0; i < 2; ++i) halves[i] = hash_bytes_extended(bytes, content.len, i + 1);
+  auto* digest = static_cast<struct varlena*>(palloc(VARHDRSZ + sizeof halves));
+  SET_VARSIZE(digest, VARHDRSZ + sizeof halves);
+  memcpy(VARDATA(digest), halves, sizeof halves);
+  return digest;
+}
+
+}  // namespace
+
+Query* definition_of(Oid view) {
+  char* rule = rule_of(view);
+  return rule == nullptr ? nullptr : query_of(rule);
+}
+
+List* matviews_below(Oid view) { return findings_of(view, true).matviews; }
+
+Inputs read_inputs(Oid view) {
+  Findings findings = findings_of(view, false);
+  if (!pgstat_track_counts) note_unknowable(findings, "track_counts is off");
+  StringInfoData& content = findings.definitions;
+  append_life_of_counters(&content);
+  ListCell* cell;
+  foreach (cell, sorted(findings.relations)) append_relation(&content, lfirst_oid(cell));
+  foreach (cell, sorted(findings.functions)) append_function(&content, lfirst_oid(cell));
+  return {digest_of(content), findings.unknowable};
+}
+
+}  // namespace pgcache

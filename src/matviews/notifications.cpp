@@ -1,0 +1,67 @@
+// Backends hand in their counts of rows written about once a second, which is too late for who asks whether a view has
+// changed: where a view is refreshed only if something has, they do it after every transaction that wrote, before its
+// client learns of the commit.
+#include "matviews/notifications.hpp"
+
+#include "matviews/refresh_slots.hpp"
+#include "pg/postgres.hpp"
+
+extern "C" {
+#include "access/xact.h"
+#include "pgstat.h"
+}
+
+namespace pgcache {
+
+namespace {
+
+bool schedules_changed = false;
+bool databases_changed = false;
+
+void hand_in_counts() {
+  if (OidIsValid(MyDatabaseId) && counts_writes()) pgstat_force_next_flush();
+}
+
+void tell() {
+  if (std::exchange(schedules_changed, false)) notify_scheduler_of(MyDatabaseId);
+  if (std::exchange(databases_changed, false)) notify_scheduler_of_all();
+}
+
+void forget() {
+  schedules_changed = false;
+  databases_changed = false;
+}
+
+// After the commit nothing in here may ERROR.
+void at_end(XactEvent event, void*) {
+  switch (event) {
+    case XACT_EVENT_COMMIT:
+      if (TransactionIdIsValid(GetTopTransactionIdIfAny())) hand_in_counts();
+      tell();
+      break;
+    case XACT_EVENT_PREPARE:
+      if (schedules_changed) note_prepared_change();
+      forget();
+      break;
+    case XACT_EVENT_ABORT:
+      forget();
+      break;
+    default:
+      break;
+  }
+}
+
+}  // namespace
+
+void install_notifications() { RegisterXactCallback(at_end, nullptr); }
+
+void notify_at_commit() { schedules_changed = true; }
+
+void notify_of_databases_at_commit() { databases_changed = true; }
+
+void prepared_has_committed() {
+  hand_in_counts();
+  if (have_prepared_changes()) schedules_changed = true;
+}
+
+}  // namespace pgcache

@@ -1,0 +1,289 @@
+#include "matviews/refresh_slots.hpp"
+
+#include <csignal>
+
+#include "engine/shared.hpp"
+#include "pg/compat.hpp"
+
+extern "C" {
+#include "common/hashfn.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/lwlock.h"
+#include "storage/proc.h"
+#include "storage/shmem.h"
+#include "utils/wait_event.h"
+}
+
+namespace pgcache {
+
+namespace {
+
+constexpr const char* kTranche = "pgcache_matviews";
+constexpr uint32_t kCountingPlaces = 1024;
+
+struct Slot {
+  SlotState state;
+  Report report;
+  bool leaves;  // told to end
+  bool wants_helper;
+  uint32_t generation;  // of the worker that it is for
+  Oid database;
+  int pid;
+  int64_t schedule;  // that is being run; 0: none
+  TimestampTz next_run;
+};
+
+struct Shared {
+  int scheduler_pid;
+  uint32_t scheduler_number;  // of its backend
+  bool waiting;               // relaxed
+  bool prepared_changes;      // relaxed
+  Notices notices;
+  Slot slots[kRefreshSlots];
+  bool counts[kCountingPlaces];  // by the hash of a database; stays true. Relaxed
+  Oid left[];                    // what each backend makes leave
+};
+
+Shared* shared = nullptr;
+LWLock* lock = nullptr;
+int my_slot = -1;
+shmem_request_hook_type previous_request_hook = nullptr;
+shmem_startup_hook_type previous_startup_hook = nullptr;
+
+size_t shared_bytes() { return offsetof(Shared, left) + static_cast<size_t>(MaxBackends) * sizeof(Oid); }
+
+void request_shared_memory() {
+  if (previous_request_hook != nullptr) previous_request_hook();
+  RequestAddinShmemSpace(shared_bytes());
+  RequestNamedLWLockTranche(kTranche, 1);
+}
+
+void start_shared_memory() {
+  if (previous_startup_hook != nullptr) previous_startup_hook();
+  bool found = false;
+  LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+  shared = static_cast<Shared*>(ShmemInitStruct(kTranche, shared_bytes(), &found));
+  lock = &GetNamedLWLockTranche(kTranche)->lock;
+  if (!found) memset(static_cast<void*>(shared), 0, shared_bytes());
+  LWLockRelease(AddinShmemInitLock);
+}
+
+// Calls work() under the lock. Nothing in it may ERROR.
+template <typename Work>
+auto locked(LWLockMode mode, Work work) {
+  LWLockAcquire(lock, mode);
+  if constexpr (std::is_void_v<decltype(work())>) {
+    work();
+    LWLockRelease(lock);
+  } else {
+    const auto result = work();
+    LWLockRelease(lock);
+    return result;
+  }
+}
+
+void wake_scheduler() {
+  const auto [pid, number] =
+      locked(LW_SHARED, [] { return std::pair(shared->scheduler_pid, shared->scheduler_number); });
+  if (pid != 0) SetLatch(&ProcGlobal->allProcs[number].procLatch);
+}
+
+bool& counting_place() { return shared->counts[murmurhash32(MyDatabaseId) % kCountingPlaces]; }
+
+// A backend's number is below MaxBackends.
+Oid& left_by_me() { return shared->left[pg::backend_number()]; }
+
+bool is_left(Oid database) {
+  return std::find(shared->left, shared->left + MaxBackends, database) != shared->left + MaxBackends;
+}
+
+bool works_in(const Slot& slot, Oid database) {
+  return slot.database == database && (slot.state == SlotState::starting || slot.state == SlotState::running);
+}
+
+int tell_to_leave(Oid database) {
+  int workers = 0;
+  for (Slot& slot : shared->slots) {
+    if (!works_in(slot, database)) continue;
+    slot.leaves = true;
+    if (slot.pid != 0) kill(slot.pid, SIGTERM);
+    ++workers;
+  }
+  return workers;
+}
+
+void scheduler_ends(int, Datum) {
+  locked(LW_EXCLUSIVE, [] { shared->scheduler_pid = 0; });
+}
+
+void worker_ends(int, Datum) {
+  locked(LW_EXCLUSIVE, [] {
+    Slot& slot = shared->slots[my_slot];
+    slot.state = SlotState::finished;
+    slot.schedule = 0;
+    slot.pid = 0;
+  });
+  my_slot = -1;
+  wake_scheduler();
+}
+
+}  // namespace
+
+void install_refresh_slots() {
+  previous_request_hook = shmem_request_hook;
+  shmem_request_hook = request_shared_memory;
+  previous_startup_hook = shmem_startup_hook;
+  shmem_startup_hook = start_shared_memory;
+}
+
+// ---- for everybody
+
+void notify_scheduler_of(Oid database) {
+  locked(LW_EXCLUSIVE, [database] {
+    Notices& notices = shared->notices;
+    Oid* const end = notices.databases + notices.count;
+    if (std::find(notices.databases, end, database) != end) return;
+    if (notices.count == Notices::kMost)
+      notices.all = true;
+    else
+      notices.databases[notices.count++] = database;
+  });
+  wake_scheduler();
+}
+
+void notify_scheduler_of_all() {
+  locked(LW_EXCLUSIVE, [] { shared->notices.all = true; });
+  wake_scheduler();
+}
+
+bool scheduler_is_shared() { return shared != nullptr; }
+
+int scheduler_process() {
+  return shared == nullptr ? 0 : locked(LW_SHARED, [] { return shared->scheduler_pid; });
+}
+
+void leave_database(Oid database) {
+  constexpr int kTries = 100;  // 10 ms each; the command itself waits for who is left
+  int workers = locked(LW_EXCLUSIVE, [database] {
+    left_by_me() = database;
+    return tell_to_leave(database);
+  });
+  for (int i = 0; workers > 0 && i < kTries; ++i) {
+    CHECK_FOR_INTERRUPTS();
+    WaitLatch(MyLatch, WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 10, PG_WAIT_EXTENSION);
+    workers = locked(LW_SHARED, [database] {
+      return static_cast<int>(std::count_if(std::begin(shared->slots), std::end(shared->slots),
+                                            [database](const Slot& slot) { return works_in(slot, database); }));
+    });
+  }
+}
+
+void return_to_database() {
+  locked(LW_EXCLUSIVE, [] { left_by_me() = InvalidOid; });
+}
+
+bool counts_writes() { return engine::load_relaxed(counting_place()); }
+
+void count_writes() { engine::store_relaxed(counting_place(), true); }
+
+void note_prepared_change() { engine::store_relaxed(shared->prepared_changes, true); }
+
+bool have_prepared_changes() { return engine::load_relaxed(shared->prepared_changes); }
+
+// ---- for the scheduler
+
+void begin_scheduler() {
+  locked(LW_EXCLUSIVE, [] {
+    shared->scheduler_pid = MyProcPid;
+    shared->scheduler_number = pg::backend_number();
+    // Workers that an earlier scheduler asked for and that have not come: they must not.
+    for (Slot& slot : shared->slots)
+      if (slot.state == SlotState::starting) slot.state = SlotState::free;
+  });
+  before_shmem_exit(scheduler_ends, Datum{0});
+}
+
+Notices take_notices() {
+  return locked(LW_EXCLUSIVE, [] { return std::exchange(shared->notices, Notices{}); });
+}
+
+std::optional<int> take_slot(Oid database, uint32_t* generation) {
+  return locked(LW_EXCLUSIVE, [database, generation]() -> std::optional<int> {
+    if (is_left(database)) return std::nullopt;
+    for (int i = 0; i < kRefreshSlots; ++i) {
+      Slot& slot = shared->slots[i];
+      if (slot.state != SlotState::free) continue;
+      *generation = slot.generation + 1;
+      slot = {};
+      slot.state = SlotState::starting;
+      slot.generation = *generation;
+      slot.database = database;
+      return i;
+    }
+    return std::nullopt;
+  });
+}
+
+void free_slot(int slot) {
+  locked(LW_EXCLUSIVE, [slot] { shared->slots[slot].state = SlotState::free; });
+}
+
+SlotView look_at_slot(int number) {
+  return locked(LW_EXCLUSIVE, [number] {
+    Slot& slot = shared->slots[number];
+    return SlotView{slot.state, slot.database, slot.report, slot.next_run, std::exchange(slot.wants_helper, false)};
+  });
+}
+
+void set_waiting(bool waiting) { engine::store_relaxed(shared->waiting, waiting); }
+
+// ---- for the worker
+
+bool begin_work(int number, uint32_t generation) {
+  const bool may_begin = locked(LW_EXCLUSIVE, [number, generation] {
+    Slot& slot = shared->slots[number];
+    if (slot.state != SlotState::starting || slot.generation != generation) return false;
+    slot.state = SlotState::running;
+    slot.pid = MyProcPid;
+    my_slot = number;
+    return !slot.leaves;
+  });
+  if (my_slot >= 0) before_shmem_exit(worker_ends, Datum{0});
+  return may_begin;
+}
+
+Oid database_of_work() { return shared->slots[my_slot].database; }
+
+void finish_work(Report report, TimestampTz next_run) {
+  locked(LW_EXCLUSIVE, [report, next_run] {
+    shared->slots[my_slot].report = report;
+    shared->slots[my_slot].next_run = next_run;
+  });
+}
+
+void enter_run(int64_t schedule) {
+  locked(LW_EXCLUSIVE, [schedule] { shared->slots[my_slot].schedule = schedule; });
+}
+
+void leave_run() { enter_run(0); }
+
+int64_t* running_schedules(int* count) {
+  auto* schedules = static_cast<int64_t*>(palloc(sizeof(int64_t) * kRefreshSlots));
+  *count = locked(LW_SHARED, [schedules] {
+    int found = 0;
+    for (const Slot& slot : shared->slots)
+      if (works_in(slot, MyDatabaseId) && slot.schedule != 0) schedules[found++] = slot.schedule;
+    return found;
+  });
+  return schedules;
+}
+
+void ask_for_helper() {
+  locked(LW_EXCLUSIVE, [] { shared->slots[my_slot].wants_helper = true; });
+  wake_scheduler();
+}
+
+bool others_wait() { return engine::load_relaxed(shared->waiting); }
+
+}  // namespace pgcache

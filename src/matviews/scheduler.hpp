@@ -1,0 +1,7 @@
+#pragma once
+
+namespace pgcache {
+
+void install_scheduler();
+
+}  // namespace pgcache

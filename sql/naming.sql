@@ -56,12 +56,17 @@ SELECT name FROM relations WHERE coalesce(obj_description(oid, 'pg_class'), '') 
 SELECT obj_description('pgcache'::regnamespace, 'pg_namespace') <> '' AS schema_is_described,
        obj_description((SELECT oid FROM pg_extension WHERE extname = 'pgcache'), 'pg_extension') <> '' AS extension_is_described;
 -- The statements in the descriptions are SQL that runs.
+CREATE MATERIALIZED VIEW dashboard_stats AS SELECT 1 AS one;
+CREATE UNIQUE INDEX ON dashboard_stats (one);
 CREATE TABLE users (id bigint, org_id bigint);
 ALTER SEQUENCE pgcache.watch_id RESTART 1000;
+ALTER SEQUENCE pgcache.matview_schedule_id RESTART 1000;
 SELECT substring(obj_description(oid, 'pg_proc') FROM 'Example: (.*)$') AS example FROM functions
 WHERE obj_description(oid, 'pg_proc') LIKE '%Example: %' AND pronamespace <> 'pgcache'::regnamespace
 ORDER BY proname COLLATE "C" \gexec
 DROP TABLE users;
+SELECT matview_unschedule('dashboard_stats');
+DROP MATERIALIZED VIEW dashboard_stats;
 
 -- Nobody but the owner may do anything with anything.
 SELECT f.signature, a.grantee::regrole, a.privilege_type FROM functions f, aclexplode(coalesce(f.proacl, acldefault('f', f.proowner))) a
@@ -90,7 +95,7 @@ SELECT signature FROM functions
 WHERE pronamespace <> 'pgcache'::regnamespace
   AND NOT EXISTS (SELECT FROM pgcache.privilege p WHERE p.object LIKE '%(%' AND to_regprocedure(p.object) = functions.signature);
 SELECT name FROM relations r
-WHERE relkind = 'v'
+WHERE relkind = 'v' AND name::text NOT LIKE 'pgcache.%'
   AND NOT EXISTS (SELECT FROM pgcache.privilege p WHERE p.object NOT LIKE '%(%' AND to_regclass(p.object) = r.name);
 
 -- Unknown literals resolve in every function.

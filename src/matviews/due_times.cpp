@@ -60,10 +60,10 @@ pg_tz* checked_zone(const char* name) {
 
 [[noreturn]] void raise_bad_cron(const char* text, const ParsedCron& parsed) {
   const char* field = cron_field_name(parsed.field);
-  ereport(ERROR,
-          (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("cron expression \"%s\" is not valid", text),
-           field == nullptr ? errdetail("%s.", parsed.problem) : errdetail("Field \"%s\": %s.", field, parsed.problem),
-           errhint("Five fields: minute, hour, day of month, month, day of week, as in '0 6 * * mon-fri'.")));
+  ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("cron expression \"%s\" is not valid", text),
+                  field == nullptr ? errdetail("Expression: %s.", parsed.problem)
+                                   : errdetail("Field \"%s\": %s.", field, parsed.problem),
+                  errhint("Five fields: minute, hour, day of month, month, day of week, as in '0 6 * * mon-fri'.")));
 }
 
 CronSchedule checked_cron(const char* text) {

@@ -61,6 +61,7 @@ CREATE TABLE pgcache.matview_runs (
 CREATE INDEX ON pgcache.matview_runs (started_at);
 CREATE INDEX ON pgcache.matview_runs (schedule, id);
 CREATE INDEX ON pgcache.matview_runs (view, id) WHERE by_hand;
+COMMENT ON SEQUENCE pgcache.matview_runs_id_seq IS 'The ids of runs';
 COMMENT ON TABLE pgcache.matview_runs IS 'Every run, for pgcache.history_retention';
 
 CREATE FUNCTION pgcache.matview_schedules_changed() RETURNS trigger

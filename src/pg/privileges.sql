@@ -89,6 +89,7 @@ DECLARE
     watches bigint;
     problems text;
     ratio double precision;
+    failing text;
     open_objects text;
 BEGIN
     item := 'preloaded'; ok := preloaded;
@@ -129,6 +130,21 @@ BEGIN
             WHEN watches > 0 AND NOT preloaded THEN format('%s watches, which do nothing until pgcache is loaded at server start', watches)
             ELSE format('%s watches', watches) END;
         fix := CASE WHEN problems IS NOT NULL THEN 'SELECT pgcache.repair_watches(), cache_clear();' END;
+        RETURN NEXT;
+    END IF;
+
+    IF preloaded AND installed = library THEN
+        EXECUTE format('SELECT string_agg(s.view, '', '' ORDER BY s.view) FROM %s.matview_status s WHERE s.failures > 0',
+            (SELECT e.extnamespace::regnamespace FROM pg_extension e WHERE e.extname = 'pgcache')) INTO failing;
+        item := 'scheduler'; ok := failing IS NULL AND (pgcache.scheduler_pid() IS NOT NULL OR pg_is_in_recovery());
+        detail := CASE
+            WHEN pgcache.scheduler_pid() IS NULL THEN 'not running: no materialized view is refreshed on schedule'
+            WHEN failing IS NOT NULL THEN format('these materialized views fail: %s', failing)
+            ELSE format('running, process %s', pgcache.scheduler_pid()) END;
+        fix := CASE
+            WHEN failing IS NOT NULL THEN 'SELECT view, last_error_code, last_error FROM matview_status WHERE failures > 0; -- tells why'
+            WHEN NOT ok THEN format('ALTER SYSTEM SET max_worker_processes = %s; -- if no worker is free; then restart the server',
+                greatest(current_setting('max_worker_processes')::integer + 1, 8)) END;
         RETURN NEXT;
     END IF;
 

@@ -14,12 +14,13 @@ import random
 import re
 import resource
 import statistics
-import subprocess
 import sys
 import time
 
+from matviews import compare_matviews
+from processes import cpu_fields, run, say
+
 BENCH = os.path.dirname(os.path.abspath(__file__))
-TICKS = os.sysconf("SC_CLK_TCK")
 DATABASE = "benchmark"
 
 # Keys have 13 digits: pgbench can make random numbers only, redis-benchmark always writes 12 digits, and a 1 stands first.
@@ -33,28 +34,6 @@ ARRAYS_A_SCRIPT = 5
 
 
 # ---- programs --------------------------------------------------------------------------------------------------------
-
-
-def run(command, **options):
-    done = subprocess.run(command, stdin=options.pop("stdin", subprocess.DEVNULL), capture_output=True, text=True, **options)
-    if done.returncode != 0:
-        sys.exit(f"{command[0]} failed:\n{done.stdout[-2000:]}{done.stderr[-4000:]}")
-    return done.stdout
-
-
-def say(text):
-    print(text, flush=True)
-
-
-def cpu_fields(pid):
-    """(parent, own seconds, seconds of ended children) of a process; None if it has ended."""
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            fields = file.read().rsplit(")", 1)[1].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    own, children = (sum(map(int, fields[i : i + 2])) / TICKS for i in (11, 13))
-    return int(fields[1]), own, children
 
 
 class Postgres:
@@ -248,6 +227,7 @@ class Bench:
         self.in_query = {}  # table: {expression: milliseconds of each round}
         self.invalidation = {}  # tag: milliseconds of each call, the first one being that which finds the entries
         self.tagged_bytes = []  # of an entry without tags, with one, with four
+        self.matviews = None
         self.bulk_updates = []  # (milliseconds of the watched table's, of the other's)
         self.memory = []  # (what, bytes of pgcache for a million items, of Redis)
         self.notes = []
@@ -431,6 +411,8 @@ class Bench:
             ratio = statistics.median(our / their for our, their in self.bulk_updates)
             what = "UPDATE of 100,000 rows of a watched table against one with an empty trigger"
             rows.append((what, f"{ours:.0f} ms", f"{theirs:.0f} ms", f"{ratio:.2f}", "≤ 1.5", met(ratio <= 1.5)))
+        if self.matviews:
+            rows += self.matviews.rows()
         for what, ours, theirs in self.memory:
             what = f"memory of an item with a TTL, {what}"
             rows.append((what, f"{ours:.0f} bytes", f"{theirs:.0f} bytes", f"{ours / theirs:.2f}", "", ""))
@@ -478,6 +460,8 @@ class Bench:
                 "A watched table: a key and a tag of each row; the other's trigger is empty, and has the same transition "
                 "tables. One after the other, VACUUM before each pair; medians, ratios within each pair."
             )
+        if self.matviews:
+            yield from self.matviews.explanation()
         if self.memory:
             yield (
                 "Memory: pgcache.memory by the entries that it holds when it is full, index and all; "
@@ -549,6 +533,8 @@ def main():
         bench.compare_tags()
     if "watches" in options.only:
         bench.compare_watches()
+    if "matviews" in options.only:
+        bench.matviews = compare_matviews(bench)
     if "memory" in options.only:
         bench.compare_memory()
     with open(options.output, "w") as file:

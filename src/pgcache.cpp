@@ -11,6 +11,7 @@
 #include "matviews/refresh_slots.hpp"
 #include "matviews/scheduler.hpp"
 #include "matviews/statements.hpp"
+#include "matviews/write_counts.hpp"
 #include "pg/clock.hpp"
 #include "pg/compat.hpp"
 #include "pg/function.hpp"
@@ -43,6 +44,7 @@ void _PG_init(void) {
   pgcache::install_publication();
   pgcache::install_table_changes();
   pgcache::install_refresh_slots();
+  pgcache::install_write_counts();
   pgcache::install_notifications();
   pgcache::install_matview_statements();
   pgcache::pg::install_statement_watch();

@@ -50,12 +50,10 @@ pg_tz* zone_named(const char* name) {
   return zone != nullptr && pg_tz_acceptable(zone) ? zone : nullptr;
 }
 
-pg_tz* checked_zone(const char* name) {
-  pg_tz* zone = zone_named(name);
-  if (zone == nullptr)
+void check_zone(const char* name) {
+  if (zone_named(name) == nullptr)
     ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("unknown time zone: \"%s\"", name),
                     errhint("The view pg_timezone_names lists those that there are.")));
-  return zone;
 }
 
 [[noreturn]] void raise_bad_cron(const char* text, const ParsedCron& parsed) {
@@ -66,10 +64,9 @@ pg_tz* checked_zone(const char* name) {
                   errhint("Five fields: minute, hour, day of month, month, day of week, as in '0 6 * * mon-fri'.")));
 }
 
-CronSchedule checked_cron(const char* text) {
+void check_cron(const char* text) {
   const ParsedCron parsed = parse_cron(text);
   if (parsed.problem != nullptr) raise_bad_cron(text, parsed);
-  return parsed.schedule;
 }
 
 int64_t unix_seconds(TimestampTz time) {
@@ -79,8 +76,10 @@ int64_t unix_seconds(TimestampTz time) {
 TimestampTz from_unix(int64_t seconds) { return (seconds - kEpochSeconds) * USECS_PER_SEC; }
 
 std::optional<TimestampTz> next_cron_time(const Timing& timing, TimestampTz after) {
-  const Zone zone{offset_at, checked_zone(timing.timezone)};
-  const std::optional<int64_t> next = next_time(checked_cron(timing.cron), unix_seconds(after), zone);
+  const pg_tz* zone = zone_named(timing.timezone);
+  const ParsedCron parsed = parse_cron(timing.cron);
+  if (zone == nullptr || parsed.problem != nullptr) return std::nullopt;
+  const std::optional<int64_t> next = next_time(parsed.schedule, unix_seconds(after), {offset_at, zone});
   if (!next) return std::nullopt;
   return from_unix(*next);
 }
@@ -88,10 +87,6 @@ std::optional<TimestampTz> next_cron_time(const Timing& timing, TimestampTz afte
 TimestampTz next_on_grid(int64_t every, TimestampTz after) {
   const int64_t steps = after / every - (after % every < 0 ? 1 : 0);
   return (steps + 1) * every;
-}
-
-int64_t jitter_microseconds(const Timing& timing) {
-  return timing.jitter == nullptr ? 0 : checked_microseconds(timing.jitter, "jitter", 0, "0");
 }
 
 }  // namespace
@@ -102,33 +97,37 @@ void check_timing(const Timing& timing) {
                     timing.every == nullptr ? errmsg("a schedule needs every or cron")
                                             : errmsg("a schedule cannot have both every and cron"),
                     errhint("For example every => '5 minutes', or cron => '*/5 * * * *'.")));
-  checked_zone(timing.timezone);
-  const int64_t jitter = jitter_microseconds(timing);
+  check_zone(timing.timezone);
+  const int64_t jitter = timing.jitter == nullptr ? 0 : checked_microseconds(timing.jitter, "jitter", 0, "0");
   if (timing.every != nullptr) {
-    const int64_t every = checked_microseconds(timing.every, "every", USECS_PER_SEC, "1 second");
-    if (jitter >= every)
+    if (jitter >= checked_microseconds(timing.every, "every", USECS_PER_SEC, "1 second"))
       ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
                       errmsg("jitter must be less than every: %s", text_of(timing.jitter))));
-  } else if (!next_cron_time(timing, GetCurrentTimestamp())) {
+    return;
+  }
+  check_cron(timing.cron);
+  if (!next_cron_time(timing, GetCurrentTimestamp()))
     ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
                     errmsg("cron expression \"%s\" names no time that comes", timing.cron),
                     errdetail("No such day is in the next nine years.")));
-  }
 }
 
-int64_t positive_milliseconds(const Interval* interval, const char* name) {
-  return checked_microseconds(interval, name, 1000, "1 millisecond") / 1000;
+void check_timeout(const Interval* timeout) { checked_microseconds(timeout, "timeout", 1000, "1 millisecond"); }
+
+int64_t milliseconds_of(const Interval& interval) {
+  return std::clamp<int64_t>(microseconds_of(interval).value_or(kLongest), 1000, kLongest) / 1000;
 }
 
-TimestampTz next_due(const Timing& timing, TimestampTz after) {
-  if (timing.every != nullptr)
-    return next_on_grid(checked_microseconds(timing.every, "every", USECS_PER_SEC, "1 second"), after);
-  return next_cron_time(timing, after).value_or(DT_NOEND);
+std::optional<TimestampTz> next_due(const Timing& timing, TimestampTz after) {
+  if (timing.every == nullptr) return timing.cron == nullptr ? std::nullopt : next_cron_time(timing, after);
+  const std::optional<int64_t> every = microseconds_of(*timing.every);
+  if (!every || *every < USECS_PER_SEC || *every > kLongest) return std::nullopt;
+  return next_on_grid(*every, after);
 }
 
 TimestampTz with_jitter(const Timing& timing, TimestampTz due) {
-  const int64_t jitter = jitter_microseconds(timing);
-  if (jitter == 0 || TIMESTAMP_NOT_FINITE(due)) return due;
+  const int64_t jitter = timing.jitter == nullptr ? 0 : microseconds_of(*timing.jitter).value_or(0);
+  if (jitter <= 0 || jitter > kLongest) return due;
   return due + static_cast<int64_t>(pg_prng_uint64_range(&pg_global_prng_state, 0, static_cast<uint64_t>(jitter)));
 }
 

@@ -20,12 +20,15 @@ struct Timing {
 // 22023 for what cannot be: both or neither, an interval out of range, an expression that cannot be read or never
 // comes, an unknown time zone.
 void check_timing(const Timing& timing);
+// 22023 if it is not over 0.
+void check_timeout(const Interval* timeout);
 
-// In milliseconds; 22023 naming the argument if it is not over 0.
-int64_t positive_milliseconds(const Interval* interval, const char* name);
+// What follows raises nothing: a schedule may have come from a server where it was valid.
 
-// The first time after `after`.
-TimestampTz next_due(const Timing& timing, TimestampTz after);
+int64_t milliseconds_of(const Interval& interval);
+
+// The first time after `after`; nothing if it is not valid here.
+std::optional<TimestampTz> next_due(const Timing& timing, TimestampTz after);
 
 // `due`, or up to the jitter later by chance.
 TimestampTz with_jitter(const Timing& timing, TimestampTz due);

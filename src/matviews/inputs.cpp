@@ -1,10 +1,14 @@
 #include "matviews/inputs.hpp"
 
+#include "matviews/write_counts.hpp"
 #include "pg/compat.hpp"
 
 extern "C" {
 #include "access/htup_details.h"
 #include "access/transam.h"
+#include "access/xlog.h"
+#include "catalog/pg_aggregate.h"
+#include "catalog/pg_attrdef.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_proc.h"
@@ -32,7 +36,6 @@ struct Findings {
   List* views = NIL;      // whose definitions were read
   List* matviews = NIL;
   List* relations = NIL;  // whose rows count
-  List* functions = NIL;  // that are not PostgreSQL's own
   StringInfoData definitions{};
   const char* unknowable = nullptr;
 };
@@ -57,7 +60,21 @@ void note_table(Findings& findings, Oid table, char kind) {
     findings.relations = lappend_oid(findings.relations, table);
 }
 
+// What is computed when it is read changes with its expression.
+bool has_virtual_columns(Oid table) {
+  if (!pg::kHasVirtualColumns) return false;
+  bool found = false;
+  for (AttrNumber column = 1; !found; ++column) {
+    HeapTuple tuple = SearchSysCache2(ATTNUM, ObjectIdGetDatum(table), Int16GetDatum(column));
+    if (!HeapTupleIsValid(tuple)) break;
+    found = pg::is_virtual(*reinterpret_cast<Form_pg_attribute>(GETSTRUCT(tuple)));
+    ReleaseSysCache(tuple);
+  }
+  return found;
+}
+
 void note_tree(Findings& findings, Oid table) {
+  if (has_virtual_columns(table)) findings.relations = lappend_oid(findings.relations, AttrDefaultRelationId);
   ListCell* cell;
   foreach (cell, find_all_inheritors(table, NoLock, nullptr))
     note_table(findings, lfirst_oid(cell), get_rel_relkind(lfirst_oid(cell)));
@@ -92,11 +109,30 @@ void note_relation(Findings& findings, Oid relation) {
 
 // ---- expressions
 
+void note_one_function(Findings& findings, Oid function) {
+  if (!OidIsValid(function)) return;
+  if (func_volatile(function) != PROVOLATILE_IMMUTABLE)
+    note_unknowable(findings, psprintf("it calls %s, which is not immutable", format_procedure(function)));
+  // Which may call others: any change of a function counts.
+  if (function >= FirstNormalObjectId) findings.relations = lappend_oid(findings.relations, ProcedureRelationId);
+}
+
+// An aggregate is always called immutable, whatever it is made of.
+void note_aggregate(Findings& findings, Oid aggregate) {
+  HeapTuple tuple = SearchSysCache1(AGGFNOID, ObjectIdGetDatum(aggregate));
+  if (!HeapTupleIsValid(tuple)) return;
+  const FormData_pg_aggregate parts = *reinterpret_cast<Form_pg_aggregate>(GETSTRUCT(tuple));
+  ReleaseSysCache(tuple);
+  for (Oid part : {parts.aggtransfn, parts.aggfinalfn, parts.aggcombinefn, parts.aggserialfn, parts.aggdeserialfn,
+                   parts.aggmtransfn, parts.aggminvtransfn, parts.aggmfinalfn})
+    note_one_function(findings, part);
+}
+
 bool note_function(Oid function, void* findings) {
   auto& found = *static_cast<Findings*>(findings);
-  if (func_volatile(function) != PROVOLATILE_IMMUTABLE)
-    note_unknowable(found, psprintf("it calls %s, which is not immutable", format_procedure(function)));
-  if (function >= FirstNormalObjectId) found.functions = lappend_oid(found.functions, function);
+  note_one_function(found, function);
+  if (function >= FirstNormalObjectId && get_func_prokind(function) == PROKIND_AGGREGATE)
+    note_aggregate(found, function);
   return false;
 }
 
@@ -158,14 +194,10 @@ Findings findings_of(Oid view, bool through_matviews) {
   return findings;
 }
 
-// ---- the digest
+// ---- what is compared
 
 void append(StringInfo to, int64_t number) {
   appendBinaryStringInfo(to, reinterpret_cast<char*>(&number), sizeof number);
-}
-
-int64_t count_of(PGFunction statistic, Oid relation) {
-  return DatumGetInt64(DirectFunctionCall1(statistic, ObjectIdGetDatum(relation)));
 }
 
 // A new file: TRUNCATE, REFRESH, a rewrite.
@@ -177,29 +209,18 @@ Oid file_of(Oid relation) {
   return file;
 }
 
-void append_relation(StringInfo to, Oid relation) {
-  append(to, relation);
-  append(to, file_of(relation));
-  append(to, count_of(pg_stat_get_tuples_inserted, relation));
-  append(to, count_of(pg_stat_get_tuples_updated, relation));
-  append(to, count_of(pg_stat_get_tuples_deleted, relation));
-}
-
-// Changed by CREATE OR REPLACE and ALTER.
-void append_function(StringInfo to, Oid function) {
-  HeapTuple tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
-  append(to, function);
-  if (!HeapTupleIsValid(tuple)) return;
-  append(to, HeapTupleHeaderGetRawXmin(tuple->t_data));
-  ReleaseSysCache(tuple);
-}
-
-// Which life of the counters it is: a reset sets the database's time; a crash, a restore or a promotion brings other
-// times along for what is counted for the whole server.
-void append_life_of_counters(StringInfo to) {
+// A reset sets the database's time; a crash, a restore or a promotion brings other times along for what is counted for
+// the whole server.
+void append_reset_times(StringInfo to) {
   const PgStat_StatDBEntry* database = pgstat_fetch_stat_dbentry(MyDatabaseId);
   append(to, database == nullptr ? 0 : database->stat_reset_timestamp);
   append(to, pgstat_fetch_stat_bgwriter()->stat_reset_timestamp);
+  append(to, GetWALInsertionTimeLine());  // a server that was a standby in between has its old times
+}
+
+void append_counts(StringInfo to, Oid relation) {
+  for (PGFunction count : {pg_stat_get_tuples_inserted, pg_stat_get_tuples_updated, pg_stat_get_tuples_deleted})
+    append(to, DatumGetInt64(DirectFunctionCall1(count, ObjectIdGetDatum(relation))));
 }
 
 List* sorted(List* oids) {
@@ -208,15 +229,12 @@ List* sorted(List* oids) {
   return oids;
 }
 
-struct varlena* digest_of(const StringInfoData& content) {
-  uint64_t halves[2];
+void digest(const StringInfoData& content, uint64_t (&halves)[2]) {
   auto* bytes = reinterpret_cast<const unsigned char*>(content.data);
   for (uint64_t i = 0; i < 2; ++i) halves[i] = hash_bytes_extended(bytes, content.len, i + 1);
-  auto* digest = static_cast<struct varlena*>(palloc(VARHDRSZ + sizeof halves));
-  SET_VARSIZE(digest, VARHDRSZ + sizeof halves);
-  memcpy(VARDATA(digest), halves, sizeof halves);
-  return digest;
 }
+
+constexpr size_t kStoredBytes = offsetof(Inputs, unknowable);
 
 }  // namespace
 
@@ -228,14 +246,48 @@ Query* definition_of(Oid view) {
 List* matviews_below(Oid view) { return findings_of(view, true).matviews; }
 
 Inputs read_inputs(Oid view) {
+  Inputs inputs{};
+  inputs.life = life_of_write_counts();
+  inputs.writes = unknown_writes() + refreshes_by_hand(view);
   Findings findings = findings_of(view, false);
-  if (!pgstat_track_counts) note_unknowable(findings, "track_counts is off");
-  StringInfoData& content = findings.definitions;
-  append_life_of_counters(&content);
+  StringInfoData& composition = findings.definitions;
+  StringInfoData counts;
+  initStringInfo(&counts);
+  append_reset_times(&composition);
   ListCell* cell;
-  foreach (cell, sorted(findings.relations)) append_relation(&content, lfirst_oid(cell));
-  foreach (cell, sorted(findings.functions)) append_function(&content, lfirst_oid(cell));
-  return {digest_of(content), findings.unknowable};
+  foreach (cell, sorted(findings.relations)) {
+    append(&composition, lfirst_oid(cell));
+    append(&composition, file_of(lfirst_oid(cell)));
+    append_counts(&counts, lfirst_oid(cell));
+    inputs.writes += writes_of(lfirst_oid(cell));
+  }
+  digest(composition, inputs.composition);
+  digest(counts, inputs.statistics);
+  if (!pgstat_track_counts) note_unknowable(findings, "track_counts is off");
+  inputs.unknowable = findings.unknowable;
+  return inputs;
+}
+
+bool same_inputs(const Inputs& before, const Inputs& now) {
+  if (now.unknowable != nullptr ||
+      !std::equal(std::begin(now.composition), std::end(now.composition), before.composition))
+    return false;
+  if (before.life == now.life) return before.writes == now.writes;
+  return now.writes == 0 && std::equal(std::begin(now.statistics), std::end(now.statistics), before.statistics);
+}
+
+struct varlena* stored_inputs(const Inputs& inputs) {
+  auto* stored = static_cast<struct varlena*>(palloc(VARHDRSZ + kStoredBytes));
+  SET_VARSIZE(stored, VARHDRSZ + kStoredBytes);
+  memcpy(VARDATA(stored), &inputs, kStoredBytes);
+  return stored;
+}
+
+std::optional<Inputs> inputs_of_stored(const struct varlena* stored) {
+  if (VARSIZE_ANY_EXHDR(stored) != kStoredBytes) return std::nullopt;
+  Inputs inputs{};
+  memcpy(&inputs, VARDATA_ANY(stored), kStoredBytes);
+  return inputs;
 }
 
 }  // namespace pgcache

@@ -17,14 +17,25 @@ Query* definition_of(Oid view);
 // The materialized views below, at any depth.
 List* matviews_below(Oid view);
 
+// What a view was computed from: two that are the same mean that nothing has been written in between.
 struct Inputs {
-  struct varlena* digest;  // bytea; the same again: nothing has been written in between
+  // Definitions, relations and their files; and when PostgreSQL's counts were reset, because then nobody knows more
+  // than that.
+  uint64_t composition[2];
+  uint64_t statistics[2];  // PostgreSQL's counts; complete if they are of an earlier life of write_counts.hpp
+  uint64_t life;
+  uint64_t writes;         // in that life
   const char* unknowable;  // why writes could not be seen; nullptr: they are
 };
 
-// As the server's statistics count writes. Read before the snapshot of a refresh: what is counted has committed, so
-// the refresh sees it, and what is not will make a difference later. Backends hand in their counts before they tell
-// their client of a commit, see write_counts.hpp.
+// Read before the snapshot of a refresh.
 Inputs read_inputs(Oid view);
+
+// `before` is as it was stored.
+bool same_inputs(const Inputs& before, const Inputs& now);
+
+// bytea
+struct varlena* stored_inputs(const Inputs& inputs);
+std::optional<Inputs> inputs_of_stored(const struct varlena* stored);
 
 }  // namespace pgcache

@@ -6,6 +6,7 @@
 #include "matviews/refresh_slots.hpp"
 #include "matviews/schedules.hpp"
 #include "matviews/unique_index.hpp"
+#include "matviews/write_counts.hpp"
 #include "pg/clock.hpp"
 #include "pg/compat.hpp"
 #include "pg/extension_owner.hpp"
@@ -69,7 +70,7 @@ Schedule schedule_argument(FunctionCallInfo fcinfo) {
   schedule.timeout = interval_argument(fcinfo, 6);
   require_owner_of(schedule.view);
   check_timing(schedule.timing);
-  if (schedule.timeout != nullptr) positive_milliseconds(schedule.timeout, "timeout");
+  if (schedule.timeout != nullptr) check_timeout(schedule.timeout);
   return schedule;
 }
 
@@ -91,7 +92,7 @@ int64_t schedule_view(Schedule& schedule) {
   int64_t id = 0;
   pg::as_extension_owner([&] {
     check_concurrently(schedule);
-    lock_schedule_changes();
+    lock_schedule_changes(schedule.view);
     schedule.id = find_schedule(schedule.view);
     id = put_schedule(schedule, pg::clock_now());
   });
@@ -103,7 +104,7 @@ int64_t schedule_view(Schedule& schedule) {
 bool unschedule_view(Oid view) {
   bool found = false;
   pg::as_extension_owner([&] {
-    lock_schedule_changes();
+    lock_schedule_changes(view);
     while (const int64_t id = find_schedule(view)) {
       remove_schedule(id);
       found = true;

@@ -18,6 +18,7 @@ CREATE TABLE pgcache.matview_schedules (
     jitter interval,
     CHECK ((every IS NULL) OPERATOR(pg_catalog.<>) (cron IS NULL))
 );
+CREATE INDEX ON pgcache.matview_schedules (view_name, view_schema);
 COMMENT ON TABLE pgcache.matview_schedules IS 'What matview_schedule was told';
 SELECT pg_catalog.pg_extension_config_dump('pgcache.matview_schedule_id', '');
 SELECT pg_catalog.pg_extension_config_dump('pgcache.matview_schedules', '');
@@ -131,7 +132,9 @@ CREATE VIEW matview_status WITH (security_barrier) AS
         pgcache.clock() OPERATOR(pg_catalog.-) greatest(t.verified_at, hand.started_at) AS age,
         CASE WHEN hand.is_newer THEN hand.rows ELSE t.rows END AS rows,
         CASE WHEN hand.is_newer THEN hand.bytes ELSE t.bytes END AS bytes,
-        coalesce(t.failures, 0) AS failures, last.error_code AS last_error_code, last.error AS last_error, t.note
+        coalesce(t.failures, 0) AS failures,
+        -- The view may be somebody else's by now.
+        CASE WHEN own.may_read THEN last.error_code END AS last_error_code, CASE WHEN own.may_read THEN last.error END AS last_error, t.note
     FROM pgcache.matview_schedules s
     JOIN pgcache.matview_targets g ON g.id OPERATOR(pg_catalog.=) s.id
     LEFT JOIN pgcache.matview_states t ON t.id OPERATOR(pg_catalog.=) s.id
@@ -140,6 +143,8 @@ CREATE VIEW matview_status WITH (security_barrier) AS
     LEFT JOIN LATERAL (
         SELECT r.*, t.refreshed_at IS NULL OR r.started_at OPERATOR(pg_catalog.>) t.refreshed_at AS is_newer FROM pgcache.matview_runs r
         WHERE r.view OPERATOR(pg_catalog.=) g.view AND r.by_hand ORDER BY r.id DESC LIMIT 1) hand ON true
+    CROSS JOIN LATERAL (
+        SELECT pg_catalog.pg_has_role(last.owner, 'USAGE') OR pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE') AS may_read) own
     WHERE pg_catalog.pg_has_role(coalesce(g.owner, last.owner), 'USAGE') OR pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE');
 COMMENT ON VIEW matview_status IS
     'The schedules of the views that the caller owns, or of all for pg_read_all_stats: when they ran and will run, how long it took, how old the data is, what went wrong';

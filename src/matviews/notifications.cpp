@@ -1,6 +1,3 @@
-// Backends hand in their counts of rows written about once a second, which is too late for who asks whether a view has
-// changed: where a view is refreshed only if something has, they do it after every transaction that wrote, before its
-// client learns of the commit.
 #include "matviews/notifications.hpp"
 
 #include "matviews/refresh_slots.hpp"
@@ -8,7 +5,6 @@
 
 extern "C" {
 #include "access/xact.h"
-#include "pgstat.h"
 }
 
 namespace pgcache {
@@ -17,10 +13,6 @@ namespace {
 
 bool schedules_changed = false;
 bool databases_changed = false;
-
-void hand_in_counts() {
-  if (OidIsValid(MyDatabaseId) && counts_writes()) pgstat_force_next_flush();
-}
 
 void tell() {
   if (std::exchange(schedules_changed, false)) notify_scheduler_of(MyDatabaseId);
@@ -36,7 +28,6 @@ void forget() {
 void at_end(XactEvent event, void*) {
   switch (event) {
     case XACT_EVENT_COMMIT:
-      if (TransactionIdIsValid(GetTopTransactionIdIfAny())) hand_in_counts();
       tell();
       break;
     case XACT_EVENT_PREPARE:
@@ -60,7 +51,6 @@ void notify_at_commit() { schedules_changed = true; }
 void notify_of_databases_at_commit() { databases_changed = true; }
 
 void prepared_has_committed() {
-  hand_in_counts();
   if (have_prepared_changes()) schedules_changed = true;
 }
 

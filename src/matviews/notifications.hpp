@@ -1,4 +1,4 @@
-// What a transaction has to tell the scheduler, and the server's statistics, when it has committed.
+// What a transaction has to tell the scheduler when it has committed.
 #pragma once
 
 namespace pgcache {

@@ -3,7 +3,9 @@
 #include "cache/own_events.hpp"
 #include "cache/shared_cache.hpp"
 #include "matviews/matview_settings.hpp"
+#include "matviews/refresh_slots.hpp"
 #include "matviews/unique_index.hpp"
+#include "matviews/write_counts.hpp"
 #include "pg/sql.hpp"
 
 extern "C" {
@@ -86,6 +88,7 @@ Refreshed refresh_view(Oid view, std::optional<bool> concurrently) {
 
 void refreshed(Oid view, uint64_t rows) {
   last_rows = rows;
+  if (!is_refresh_worker()) count_refresh_at_commit(view);
   const char* name = get_rel_name(view);
   if (name == nullptr || !can_invalidate()) return;
   const char* tag = psprintf("matview:%s.%s", get_namespace_name(get_rel_namespace(view)), name);

@@ -6,7 +6,6 @@
 #include "pg/compat.hpp"
 
 extern "C" {
-#include "common/hashfn.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/lwlock.h"
@@ -20,7 +19,6 @@ namespace pgcache {
 namespace {
 
 constexpr const char* kTranche = "pgcache_matviews";
-constexpr uint32_t kCountingPlaces = 1024;
 
 struct Slot {
   SlotState state;
@@ -32,17 +30,18 @@ struct Slot {
   int pid;
   int64_t schedule;  // that is being run; 0: none
   TimestampTz next_run;
+  uint64_t report_number;
 };
 
 struct Shared {
+  uint64_t reports;
   int scheduler_pid;
   uint32_t scheduler_number;  // of its backend
   bool waiting;               // relaxed
   bool prepared_changes;      // relaxed
   Notices notices;
   Slot slots[kRefreshSlots];
-  bool counts[kCountingPlaces];  // by the hash of a database; stays true. Relaxed
-  Oid left[];                    // what each backend makes leave
+  Oid left[];  // what each backend makes leave
 };
 
 Shared* shared = nullptr;
@@ -89,8 +88,6 @@ void wake_scheduler() {
   if (pid != 0) SetLatch(&ProcGlobal->allProcs[number].procLatch);
 }
 
-bool& counting_place() { return shared->counts[murmurhash32(MyDatabaseId) % kCountingPlaces]; }
-
 // A backend's number is below MaxBackends.
 Oid& left_by_me() { return shared->left[pg::backend_number()]; }
 
@@ -121,6 +118,7 @@ void worker_ends(int, Datum) {
   locked(LW_EXCLUSIVE, [] {
     Slot& slot = shared->slots[my_slot];
     slot.state = SlotState::finished;
+    if (slot.schedule != 0 && slot.report == Report::failed) slot.report = Report::failed_in_run;
     slot.schedule = 0;
     slot.pid = 0;
   });
@@ -183,10 +181,6 @@ void return_to_database() {
   locked(LW_EXCLUSIVE, [] { left_by_me() = InvalidOid; });
 }
 
-bool counts_writes() { return engine::load_relaxed(counting_place()); }
-
-void count_writes() { engine::store_relaxed(counting_place(), true); }
-
 void note_prepared_change() { engine::store_relaxed(shared->prepared_changes, true); }
 
 bool have_prepared_changes() { return engine::load_relaxed(shared->prepared_changes); }
@@ -232,7 +226,8 @@ void free_slot(int slot) {
 SlotView look_at_slot(int number) {
   return locked(LW_EXCLUSIVE, [number] {
     Slot& slot = shared->slots[number];
-    return SlotView{slot.state, slot.database, slot.report, slot.next_run, std::exchange(slot.wants_helper, false)};
+    return SlotView{slot.state,         slot.database, slot.report,
+                    slot.report_number, slot.next_run, std::exchange(slot.wants_helper, false)};
   });
 }
 
@@ -253,12 +248,15 @@ bool begin_work(int number, uint32_t generation) {
   return may_begin;
 }
 
+bool is_refresh_worker() { return my_slot >= 0; }
+
 Oid database_of_work() { return shared->slots[my_slot].database; }
 
 void finish_work(Report report, TimestampTz next_run) {
   locked(LW_EXCLUSIVE, [report, next_run] {
     shared->slots[my_slot].report = report;
     shared->slots[my_slot].next_run = next_run;
+    shared->slots[my_slot].report_number = ++shared->reports;
   });
 }
 

@@ -36,10 +36,6 @@ int scheduler_process();
 void leave_database(Oid database);
 void return_to_database();
 
-// Whether backends of this database hand in their counts of writes at every commit.
-bool counts_writes();
-void count_writes();
-
 // Schedules that are changed by a transaction that was prepared.
 void note_prepared_change();
 bool have_prepared_changes();
@@ -62,23 +58,33 @@ void free_slot(int slot);
 
 enum class SlotState : uint8_t { free, starting, running, finished };
 
-// What a worker found when it was done.
-enum class Report : uint8_t { failed, no_extension, done };
+// How a worker ended.
+enum class Report : uint8_t {
+  failed,
+  failed_in_run,  // whose fault it may be
+  no_extension,
+  done,     // nothing is due
+  blocked,  // what is due cannot run now
+  again,    // there is more to do
+};
 
 struct SlotView {
   SlotState state;
   Oid database;
   Report report;
+  uint64_t number;       // of the report: a later one knows more
   TimestampTz next_run;  // DT_NOEND: nothing to do
   bool wants_helper;     // reading it takes the wish away
 };
 SlotView look_at_slot(int slot);
-// Other databases wait for a worker.
+// Another database waits for a worker, or there are too many.
 void set_waiting(bool waiting);
 
 // ---- for the worker
 
-// False if it must not begin. InvalidOid never is the database of a slot.
+// Whether this process is one, at work.
+bool is_refresh_worker();
+// False if it must not begin.
 bool begin_work(int slot, uint32_t generation);
 Oid database_of_work();
 void finish_work(Report report, TimestampTz next_run);

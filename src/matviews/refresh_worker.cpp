@@ -5,14 +5,15 @@
 //    failure, its outcome alone. Whatever ends the worker in between leaves a claim, which the next one finds and
 //    writes down as interrupted.
 //  - Between transactions it holds no lock, and while it refreshes none on the extension: dropping it waits for nobody.
-//  - It is a superuser's session, so no code of users runs in it but inside a refresh, as the view's owner; what such
-//    code may leave in the session is taken away after each.
-//  - SIGTERM ends it at the next interrupt, SIGINT the refresh only.
+//  - It is a superuser's session, so no code of users runs in it but inside a refresh, as the view's owner. What such
+//    code may leave behind meets only code of the same owner: for another one's there is another worker.
+//  - SIGTERM ends it at the next interrupt, SIGINT the refresh only. So does the timeout, again and again, because
+//    users' code can catch it; in the end it ends the worker, which nobody can.
 #include "matviews/due_times.hpp"
 #include "matviews/matview_settings.hpp"
+#include "matviews/planning.hpp"
 #include "matviews/refresh.hpp"
 #include "matviews/refresh_slots.hpp"
-#include "matviews/schedules.hpp"
 #include "pg/clock.hpp"
 #include "pg/function.hpp"
 
@@ -20,11 +21,14 @@ extern "C" {
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "commands/extension.h"
+#include "commands/prepare.h"
 #include "executor/spi.h"
+#include "mb/pg_wchar.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
 #include "storage/ipc.h"
+#include "storage/latch.h"
 #include "storage/lock.h"
 #include "storage/proc.h"
 #include "tcop/tcopprot.h"
@@ -43,6 +47,9 @@ namespace {
 
 // Of what one run needs from one transaction to the next.
 MemoryContext run_context = nullptr;
+
+// Whose code has run here; InvalidOid: nobody's yet.
+Oid session_owner = InvalidOid;
 
 template <typename Work>
 void in_transaction(Work work) {
@@ -68,7 +75,7 @@ void settle_session() {
                                           {"idle_in_transaction_session_timeout", "0"},
                                           {"session_replication_role", "origin"},
                                           {"row_security", "on"},
-                                          {"check_function_bodies", "on"}};
+                                          {"exit_on_error", "off"}};
   for (const auto& [name, value] : kSettings) SetConfigOption(name, value, PGC_SUSET, PGC_S_SESSION);
   if (GetConfigOption("transaction_timeout", true, false) != nullptr)
     SetConfigOption("transaction_timeout", "0", PGC_SUSET, PGC_S_SESSION);
@@ -82,34 +89,87 @@ void take_reload() {
   settle_session();
 }
 
-// ---- what failed
-
-int64_t timeout_of(const Run& run) {
-  return run.schedule.timeout == nullptr ? refresh_timeout_setting()
-                                         : positive_milliseconds(run.schedule.timeout, "timeout");
+// With the tables that this library knows. Whoever drops the extension does not wait for us.
+bool schedules_exist() {
+  return OidIsValid(get_extension_oid("pgcache", true)) &&
+         OidIsValid(get_relname_relid("matview_schedules", get_namespace_oid("pgcache", true)));
 }
+
+// ---- what failed
 
 struct Failure {
   const char* code;
   const char* message;
 };
 
-// The message is for the view's owner, who finds it in matview_status; it may tell of values, so the log does not get
-// it.
-Failure failure_of(const ErrorData* error, const Run& run, TimestampTz begin) {
-  const char* code = pstrdup(unpack_sql_state(error->sqlerrcode));
-  const int64_t timeout = timeout_of(run);
-  const bool timed_out =
-      error->sqlerrcode == ERRCODE_QUERY_CANCELED && timeout > 0 && GetCurrentTimestamp() - begin >= timeout * 1000;
-  if (!timed_out) return {code, pstrdup(error->message == nullptr ? "" : error->message)};
-  const char* limit = run.schedule.timeout == nullptr ? "pgcache.refresh_timeout" : "its timeout";
-  return {code, psprintf("it did not end within %s", limit)};
+// As the view's owner will read it, in matview_status. It may tell of values, so the log does not get it.
+Failure failure_of(const ErrorData* error) {
+  constexpr int kLongest = 8192;
+  const char* message = error->message == nullptr ? "" : error->message;
+  const auto length = static_cast<int>(strnlen(message, kLongest + MAX_MULTIBYTE_CHAR_LEN));
+  return {pstrdup(unpack_sql_state(error->sqlerrcode)), pnstrdup(message, pg_mbcliplen(message, length, kLongest))};
 }
 
-void log_failure(const Run& run, const char* code) {
+// Calls work(), and if it raises an error, rolls back and gives that, in the run's memory; else nullptr.
+template <typename Work>
+const Failure* failure_in(Work work) {
+  Failure* volatile failure = nullptr;
+  PG_TRY();
+  { work(); }
+  PG_CATCH();
+  {
+    MemoryContextSwitchTo(run_context);
+    ErrorData* error = CopyErrorData();
+    FlushErrorState();
+    AbortCurrentTransaction();
+    MemoryContextSwitchTo(run_context);
+    failure = static_cast<Failure*>(palloc(sizeof(Failure)));
+    *failure = failure_of(error);
+  }
+  PG_END_TRY();
+  return failure;
+}
+
+void log_failure(int64_t schedule, const char* code) {
   ereport(LOG, (errmsg("pgcache could not refresh a materialized view, schedule %lld: SQLSTATE %s",
-                       static_cast<long long>(run.schedule.id), code),
+                       static_cast<long long>(schedule), code),
                 errhint("The view matview_history tells more."), errhidestmt(true), errhidecontext(true)));
+}
+
+// ---- the timeout
+
+constexpr int kStrikesBeforeTheEnd = 10;
+TimeoutId refresh_timeout = MAX_TIMEOUTS;
+volatile sig_atomic_t strikes = 0;
+
+// In a signal handler.
+void strike() {
+  strikes = strikes + 1;
+  if (strikes <= kStrikesBeforeTheEnd)
+    QueryCancelPending = true;
+  else
+    ProcDiePending = true;
+  InterruptPending = true;
+  SetLatch(MyLatch);
+}
+
+// Milliseconds; 0: none. Whoever schedules a view can only ask for less than the administrator's.
+int64_t timeout_of(const Run& run) {
+  const int64_t most = refresh_timeout_setting();
+  if (run.schedule.timeout == nullptr) return most;
+  const int64_t wanted = milliseconds_of(*run.schedule.timeout);
+  return most == 0 ? wanted : std::min(wanted, most);
+}
+
+void begin_timeout(const Run& run) {
+  strikes = 0;
+  const int64_t timeout = timeout_of(run);
+  if (timeout > 0) enable_timeout_every(refresh_timeout, GetCurrentTimestamp() + timeout * 1000, 1000);
+}
+
+void end_timeout() {
+  disable_timeout(refresh_timeout, false);
+  if (strikes > 0) QueryCancelPending = false;
 }
 
 // ---- one run
@@ -134,97 +194,116 @@ void show_idle() {
 void refresh_and_record(const Run& run, TimestampTz begin) {
   in_transaction([&] {
     show(run);
-    if (const int64_t timeout = timeout_of(run); timeout > 0)
-      enable_timeout_after(STATEMENT_TIMEOUT, static_cast<int>(std::min<int64_t>(timeout, INT_MAX)));
+    begin_timeout(run);
     const Refreshed done = refresh_view(run.schedule.view, run.schedule.concurrently);
-    disable_timeout(STATEMENT_TIMEOUT, false);
+    end_timeout();
     record_success(run, pg::clock_now(), since(begin), done);
   });
 }
 
-// What its code may have left for the next owner's.
+// What its code may have left for the next run.
 void tidy_session() {
-  disable_timeout(STATEMENT_TIMEOUT, false);
   LockReleaseSession(USER_LOCKMETHOD);
+  DropAllPreparedStatements();
   settle_session();
   show_idle();
 }
 
-// nullptr: it went well.
-const Failure* try_to_refresh(const Run& run, TimestampTz begin) {
-  Failure* volatile failure = nullptr;
-  PG_TRY();
-  { refresh_and_record(run, begin); }
-  PG_CATCH();
-  {
-    MemoryContextSwitchTo(run_context);
-    ErrorData* error = CopyErrorData();
-    FlushErrorState();
-    AbortCurrentTransaction();
-    MemoryContextSwitchTo(run_context);
-    failure = static_cast<Failure*>(palloc(sizeof(Failure)));
-    *failure = failure_of(error, run, begin);
-  }
-  PG_END_TRY();
-  tidy_session();
-  return failure;
+// What cannot be written down now, because its owner has locked it, is found later as interrupted.
+void record(const Run& run, TimestampTz begin, const Failure& failure) {
+  const char* message = failure.message;
+  if (strikes > 0) message = psprintf("it did not end within %lld ms", static_cast<long long>(timeout_of(run)));
+  failure_in([&] {
+    in_transaction([&] {
+      if (schedules_exist()) record_failure(run, pg::clock_now(), since(begin), failure.code, message);
+    });
+  });
+  log_failure(run.schedule.id, failure.code);
 }
 
 void carry_out(const Run& run) {
   const TimestampTz begin = GetCurrentTimestamp();
-  const Failure* failure = try_to_refresh(run, begin);
-  if (failure != nullptr) {
-    in_transaction([&] { record_failure(run, pg::clock_now(), since(begin), failure->code, failure->message); });
-    log_failure(run, failure->code);
-  }
+  session_owner = run.owner;
+  const Failure* failure = failure_in([&] { refresh_and_record(run, begin); });
+  end_timeout();
+  tidy_session();
+  if (failure != nullptr) record(run, begin, *failure);
   leave_run();
 }
 
 // ---- the database
 
-// With the tables that this library knows.
-bool has_extension() {
-  bool found = false;
+bool put_database_in_order() {
+  bool exist = false;
   in_transaction([&] {
-    found = OidIsValid(get_extension_oid("pgcache", true)) &&
-            OidIsValid(get_relname_relid("matview_schedules", get_namespace_oid("pgcache", true)));
+    exist = schedules_exist();
+    if (!exist) return;
+    lock_plan();
+    put_in_order(pg::clock_now());
   });
-  return found;
+  return exist;
 }
+
+// When it was last looked what is due, by the schedules' clock.
+TimestampTz planned_at = 0;
 
 Planned plan_next(Run& run) {
   Planned planned = Planned::nothing;
+  planned_at = pg::clock_now();
   in_transaction([&] {
+    if (!schedules_exist()) return;
     lock_plan();
     MemoryContext before = MemoryContextSwitchTo(run_context);
-    planned = plan_run(pg::clock_now(), run);
+    planned = plan_run(planned_at, session_owner, run);
     MemoryContextSwitchTo(before);
-    if (planned == Planned::run && could_run(pg::clock_now())) ask_for_helper();
+    if (planned == Planned::run && could_run(planned_at)) ask_for_helper();
   });
   return planned;
 }
 
-void work_through() {
-  in_transaction([] {
-    lock_plan();
-    put_in_order(pg::clock_now());
+// An error is the fault of the schedule that was looked at, if it was one.
+Planned try_to_plan(Run& run) {
+  volatile Planned planned = Planned::nothing;
+  const Failure* failure = failure_in([&] { planned = plan_next(run); });
+  if (failure == nullptr) return planned;
+  leave_run();
+  const int64_t schedule = looked_at();
+  if (schedule == 0) ereport(ERROR, (errmsg("pgcache cannot plan its refreshes: SQLSTATE %s", failure->code)));
+  in_transaction([&] {
+    if (schedules_exist()) record_unplannable(schedule, pg::clock_now(), failure->code, failure->message);
   });
+  log_failure(schedule, failure->code);
+  return Planned::recorded;
+}
+
+// What is left to do when it ends.
+Report work_through() {
   for (;;) {
     CHECK_FOR_INTERRUPTS();
     take_reload();
     MemoryContextReset(run_context);
     Run run{};
-    const Planned planned = plan_next(run);
-    if (planned == Planned::nothing) return;
-    if (planned == Planned::run) carry_out(run);
-    if (others_wait()) return;
+    switch (try_to_plan(run)) {
+      case Planned::nothing:
+        return Report::done;
+      case Planned::elsewhere:
+        return Report::again;
+      case Planned::recorded:
+        break;
+      case Planned::run:
+        carry_out(run);
+        break;
+    }
+    if (others_wait()) return Report::again;
   }
 }
 
-TimestampTz next_run_here() {
+void report(Report how) {
   TimestampTz next = DT_NOEND;
-  in_transaction([&] { next = next_planned_run(); });
-  return next;
+  in_transaction([&] {
+    if (schedules_exist()) next = next_planned_run();
+  });
+  finish_work(how == Report::done && next <= planned_at ? Report::blocked : how, next);
 }
 
 void work() {
@@ -233,11 +312,11 @@ void work() {
   BackgroundWorkerUnblockSignals();
   BackgroundWorkerInitializeConnectionByOid(database_of_work(), InvalidOid, 0);
   run_context = AllocSetContextCreate(TopMemoryContext, "pgcache run", ALLOCSET_DEFAULT_SIZES);
+  refresh_timeout = RegisterTimeout(USER_TIMEOUT, strike);
   settle_session();
   show_idle();
-  if (!has_extension()) return finish_work(Report::no_extension, DT_NOEND);
-  work_through();
-  finish_work(Report::done, next_run_here());
+  if (!put_database_in_order()) return finish_work(Report::no_extension, DT_NOEND);
+  report(work_through());
 }
 
 }  // namespace

@@ -11,6 +11,7 @@
 
 #include "matviews/matview_settings.hpp"
 #include "matviews/refresh_slots.hpp"
+#include "matviews/write_counts.hpp"
 #include "pg/clock.hpp"
 #include "pg/function.hpp"
 
@@ -47,8 +48,10 @@ constexpr int64_t kLookAgain = USECS_PER_HOUR;
 
 struct Database {
   Oid oid;
-  bool exists;          // at the last look at pg_database
-  bool noticed;         // look at it, whatever is due
+  bool exists;   // at the last look at pg_database
+  bool noticed;  // look at it, whatever is due
+  bool wants_helper;
+  uint64_t last_report;
   TimestampTz due;      // by the schedules' clock
   TimestampTz look_at;  // by the real one; DT_NOEND: it has no extension
   TimestampTz not_before;
@@ -80,15 +83,14 @@ Database& add_database(Oid oid) {
     databases = static_cast<Database*>(databases == nullptr ? MemoryContextAlloc(TopMemoryContext, bytes)
                                                             : repalloc(databases, bytes));
   }
-  databases[database_count] = {.oid = oid,
-                               .exists = true,
-                               .noticed = true,
-                               .due = DT_NOEND,
-                               .look_at = DT_NOEND,
-                               .not_before = DT_NOBEGIN,
-                               .failures = 0,
-                               .workers = 0};
-  return databases[database_count++];
+  Database& added = databases[database_count++];
+  added = {};
+  added.oid = oid;
+  added.exists = true;
+  added.noticed = true;
+  added.due = added.look_at = DT_NOEND;
+  added.not_before = 0;
+  return added;
 }
 
 // ---- the list
@@ -137,19 +139,29 @@ void pause(Database& database, TimestampTz real_now) {
   database.not_before = real_now + wait;
 }
 
+void take_next_run(Database& database, const SlotView& slot, TimestampTz real_now) {
+  database.failures = 0;
+  database.wants_helper = false;
+  if (slot.number < database.last_report) return;
+  database.last_report = slot.number;
+  database.due = slot.next_run;
+  database.look_at = real_now + kLookAgain;
+  if (slot.report == Report::blocked) pause(database, real_now);
+}
+
 void take_report(Database& database, const SlotView& slot, TimestampTz real_now) {
   switch (slot.report) {
     case Report::no_extension:
       database.failures = 0;
-      database.due = DT_NOEND;
-      database.look_at = DT_NOEND;
+      database.due = database.look_at = DT_NOEND;
       break;
     case Report::done:
-      database.failures = 0;
-      database.due = slot.next_run;
-      database.look_at = real_now + kLookAgain;
-      // What is due all the same waits for somebody.
-      if (database.due <= pg::clock_now()) pause(database, real_now);
+    case Report::blocked:
+      take_next_run(database, slot, real_now);
+      break;
+    case Report::again:
+    case Report::failed_in_run:
+      database.noticed = true;
       break;
     case Report::failed:
       database.noticed = true;
@@ -172,7 +184,7 @@ void collect(int number, TimestampTz real_now) {
   const SlotView slot = look_at_slot(number);
   Database* database = find_database(worker.database);
   if (!has_ended(worker, slot)) {
-    if (slot.wants_helper && database != nullptr) database->noticed = true;
+    if (slot.wants_helper && database != nullptr) database->wants_helper = true;
     return;
   }
   if (database != nullptr) {
@@ -229,7 +241,7 @@ bool start_worker(Database& database, TimestampTz real_now) {
   workers[*slot] = {database.oid, handle};
   ++worker_count;
   ++database.workers;
-  database.noticed = false;
+  database.noticed = database.wants_helper = false;
   return true;
 }
 
@@ -238,7 +250,7 @@ bool start_worker(Database& database, TimestampTz real_now) {
 bool wants_worker(const Database& database, TimestampTz now, TimestampTz real_now) {
   if (!database.exists || database.not_before > real_now) return false;
   // Its workers find by themselves what is due, unless one asks for another.
-  if (database.workers > 0) return database.noticed;
+  if (database.workers > 0) return database.noticed || database.wants_helper;
   return database.noticed || database.due <= now || database.look_at <= real_now;
 }
 
@@ -253,13 +265,14 @@ Database* most_overdue(TimestampTz now, TimestampTz real_now) {
 }
 
 void start_workers(TimestampTz now, TimestampTz real_now) {
-  bool waiting = false;
-  while (Database* next = most_overdue(now, real_now)) {
-    waiting = worker_count >= max_refresh_workers_setting();
-    if (waiting) break;
+  Database* next = nullptr;
+  while ((next = most_overdue(now, real_now)) != nullptr && worker_count < max_refresh_workers_setting())
     start_worker(*next, real_now);
-  }
-  set_waiting(waiting);
+  set_waiting((next != nullptr && next->workers == 0) || worker_count > max_refresh_workers_setting());
+  // Each database with such views has said so by now.
+  if (std::none_of(databases, databases + database_count,
+                   [](const Database& one) { return one.exists && (one.noticed || one.workers > 0); }))
+    settle_write_counts();
 }
 
 // ---- sleep

@@ -5,6 +5,7 @@
 #include "matviews/notifications.hpp"
 #include "matviews/refresh.hpp"
 #include "matviews/refresh_slots.hpp"
+#include "matviews/write_counts.hpp"
 #include "pg/compat.hpp"
 
 extern "C" {
@@ -98,7 +99,7 @@ void run_alone(const Arguments& a, Oid database) {
 }
 
 bool changes_databases(const Node* statement) {
-  return IsA(statement, CreatedbStmt) || IsA(statement, AlterDatabaseStmt);
+  return IsA(statement, CreatedbStmt) || IsA(statement, DropdbStmt) || IsA(statement, AlterDatabaseStmt);
 }
 
 void run_database_statement(const Arguments& a) {
@@ -117,6 +118,11 @@ bool commits_prepared(const Node* statement) {
          reinterpret_cast<const TransactionStmt*>(statement)->kind == TRANS_STMT_COMMIT_PREPARED;
 }
 
+void note_commit_of_prepared() {
+  count_prepared_at_commit();
+  prepared_has_committed();
+}
+
 void run(PlannedStmt* statement, const char* text, bool read_only, ProcessUtilityContext context,
          ParamListInfo parameters, QueryEnvironment* environment, DestReceiver* receiver, QueryCompletion* completion) {
   const Arguments arguments{statement, text, read_only, context, parameters, environment, receiver, completion};
@@ -131,7 +137,7 @@ void run(PlannedStmt* statement, const char* text, bool read_only, ProcessUtilit
       return run_database_statement(arguments);
     default:
       // Parse trees may be gone after it.
-      if (commits_prepared(node)) prepared_has_committed();
+      if (commits_prepared(node)) note_commit_of_prepared();
       run_next(arguments);
   }
 }

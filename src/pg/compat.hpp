@@ -16,6 +16,7 @@ extern "C" {
 #include "storage/proc.h"
 #include "utils/acl.h"
 #include "utils/guc.h"
+#include "utils/pgstat_internal.h"
 #include "utils/timestamp.h"
 #if PG_VERSION_NUM >= 160000
 #include "varatt.h"
@@ -71,6 +72,12 @@ inline bool maintains_relation(Oid relation) {
 #endif
 }
 
+#if PG_VERSION_NUM >= 180000
+constexpr bool kHasVirtualColumns = true;
+#else
+constexpr bool kHasVirtualColumns = false;
+#endif
+
 // Computed when it is read, and so in no row that a trigger gets.
 inline bool is_virtual([[maybe_unused]] const FormData_pg_attribute& column) {
 #if PG_VERSION_NUM >= 180000
@@ -112,6 +119,19 @@ inline bool walk_expression(Node* node, bool (*walker)(Node*, void*), void* cont
   return expression_tree_walker(node, walker, context);
 #else
   return expression_tree_walker(node, reinterpret_cast<bool (*)()>(reinterpret_cast<void (*)()>(walker)), context);
+#endif
+}
+
+// Calls visit(relation) for each that this transaction has written, as the statistics have it; at its end, when all
+// subtransactions are part of it. The first call may allocate.
+template <typename Visit>
+void visit_written_relations(Visit visit) {
+  for (const PgStat_TableXactStatus* written = pgstat_get_xact_stack_level(1)->first; written != nullptr;
+       written = written->next)
+#if PG_VERSION_NUM >= 160000
+    visit(written->parent->id);
+#else
+    visit(written->parent->t_id);
 #endif
 }
 

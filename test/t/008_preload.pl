@@ -144,7 +144,7 @@ stop_worker($server, sub {
 $server->append_conf('postgresql.conf', 'max_worker_processes = 0');
 $server->restart;
 is(ask(q{SELECT cache_set('a', '1'); SELECT cache_get('a')}), "t\n1", 'without any worker the cache works');
-is(ask(q{SELECT item, ok FROM pgcache.check() WHERE NOT ok}), 'worker|f', 'the check shows that it does not run');
+is(ask(q{SELECT item, ok FROM pgcache.check() WHERE NOT ok}), "worker|f\nscheduler|f", 'the check shows that it does not run');
 my $fix = ask(q{SELECT fix FROM pgcache.check() WHERE item = 'worker'});
 like($fix, qr/^ALTER SYSTEM SET max_worker_processes = 8;/, 'and how to mend it');
 $server->restart;

@@ -1,0 +1,136 @@
+#include "matviews/write_counts.hpp"
+
+#include "engine/shared.hpp"
+#include "pg/compat.hpp"
+
+extern "C" {
+#include "access/xact.h"
+#include "common/hashfn.h"
+#include "pgstat.h"
+#include "storage/ipc.h"
+#include "storage/lwlock.h"
+#include "storage/shmem.h"
+}
+
+namespace pgcache {
+
+namespace {
+
+constexpr const char* kName = "pgcache_write_counts";
+constexpr uint32_t kPlaces = 8192;
+constexpr uint32_t kDatabasePlaces = 1024;
+
+// All relaxed: a count is read long before or after what it counts.
+struct Counts {
+  uint64_t life;
+  bool settled;
+  bool wanted[kDatabasePlaces];       // by databases; stays true
+  uint64_t unknown[kDatabasePlaces];  // by databases
+  uint64_t writes[kPlaces];           // by databases and relations
+};
+
+Counts* counts = nullptr;
+// Of this transaction.
+bool commits_unknown = false;
+constexpr int kMostRefreshed = 16;
+Oid refreshed_views[kMostRefreshed];
+int refreshed_count = 0;
+shmem_request_hook_type previous_request_hook = nullptr;
+shmem_startup_hook_type previous_startup_hook = nullptr;
+
+void request_shared_memory() {
+  if (previous_request_hook != nullptr) previous_request_hook();
+  RequestAddinShmemSpace(sizeof(Counts));
+}
+
+void start_shared_memory() {
+  if (previous_startup_hook != nullptr) previous_startup_hook();
+  bool found = false;
+  LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+  counts = static_cast<Counts*>(ShmemInitStruct(kName, sizeof(Counts), &found));
+  LWLockRelease(AddinShmemInitLock);
+  if (found) return;
+  memset(static_cast<void*>(counts), 0, sizeof(Counts));
+  if (!pg_strong_random(&counts->life, sizeof counts->life))
+    ereport(FATAL, (errmsg("could not generate random numbers")));
+}
+
+uint32_t database_place() { return murmurhash32(MyDatabaseId) % kDatabasePlaces; }
+
+uint64_t& place_of(Oid relation, uint32_t kind) {
+  return counts->writes[hash_combine(murmurhash32(MyDatabaseId + kind), murmurhash32(relation)) % kPlaces];
+}
+
+uint64_t& writes_place(Oid relation) { return place_of(relation, 0); }
+uint64_t& refreshes_place(Oid view) { return place_of(view, 1U << 31); }
+
+bool is_wanted() {
+  return engine::load_relaxed(counts->wanted[database_place()]) || !engine::load_relaxed(counts->settled);
+}
+
+void count_one(uint64_t& place) { engine::add_relaxed(place, 1); }
+
+void count_written() {
+  if (!OidIsValid(MyDatabaseId) || !is_wanted()) return;
+  const bool has_written = TransactionIdIsValid(GetTopTransactionIdIfAny());
+  if (commits_unknown || (has_written && !pgstat_track_counts)) count_one(counts->unknown[database_place()]);
+  for (int i = 0; i < refreshed_count; ++i) count_one(refreshes_place(refreshed_views[i]));
+  if (has_written) pg::visit_written_relations([](Oid relation) { count_one(writes_place(relation)); });
+}
+
+void forget() {
+  commits_unknown = false;
+  refreshed_count = 0;
+}
+
+// After the commit nothing may be allocated: what is visited then is there since before.
+void at_end(XactEvent event, void*) {
+  switch (event) {
+    case XACT_EVENT_PRE_COMMIT:
+      if (TransactionIdIsValid(GetTopTransactionIdIfAny())) pg::visit_written_relations([](Oid) {});
+      break;
+    case XACT_EVENT_COMMIT:
+      count_written();
+      forget();
+      break;
+    case XACT_EVENT_ABORT:
+    case XACT_EVENT_PREPARE:
+      forget();
+      break;
+    default:
+      break;
+  }
+}
+
+}  // namespace
+
+void install_write_counts() {
+  previous_request_hook = shmem_request_hook;
+  shmem_request_hook = request_shared_memory;
+  previous_startup_hook = shmem_startup_hook;
+  shmem_startup_hook = start_shared_memory;
+  RegisterXactCallback(at_end, nullptr);
+}
+
+uint64_t writes_of(Oid relation) { return engine::load_relaxed(writes_place(relation)); }
+
+uint64_t refreshes_by_hand(Oid view) { return engine::load_relaxed(refreshes_place(view)); }
+
+uint64_t unknown_writes() { return engine::load_relaxed(counts->unknown[database_place()]); }
+
+uint64_t life_of_write_counts() { return counts->life; }
+
+void count_writes() { engine::store_relaxed(counts->wanted[database_place()], true); }
+
+void settle_write_counts() { engine::store_relaxed(counts->settled, true); }
+
+void count_prepared_at_commit() { commits_unknown = true; }
+
+void count_refresh_at_commit(Oid view) {
+  if (refreshed_count < kMostRefreshed)
+    refreshed_views[refreshed_count++] = view;
+  else
+    commits_unknown = true;
+}
+
+}  // namespace pgcache

@@ -61,7 +61,7 @@ void in_transaction(Work work) {
   PopActiveSnapshot();
   SPI_finish();
   CommitTransactionCommand();
-  // For who looks next, in whatever process.
+  // Nobody else does it for a worker.
   pgstat_report_stat(true);
 }
 

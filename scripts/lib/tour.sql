@@ -41,3 +41,21 @@ SELECT cache_take('lock:report');
 \echo '-- Delete one, or all that match.'
 SELECT cache_delete('user:123:profile');
 SELECT cache_delete_matching('product:%');
+
+\echo '-- A watched table: its changes end what was cached of it, whoever makes them.'
+DROP TABLE IF EXISTS app.orders CASCADE;
+CREATE TABLE app.orders (id int PRIMARY KEY, customer int, total numeric);
+INSERT INTO app.orders SELECT n, n % 3, n FROM generate_series(1, 100) n;
+SELECT cache_watch('app.orders', tags => ARRAY['customer:{customer}']) > 0 AS watched;
+SELECT cache_fetch('total:1', 'SELECT sum(total) FROM app.orders WHERE customer = $1', '1 hour', '[1]', ARRAY['customer:1']);
+UPDATE app.orders SET total = 1000 WHERE id = 1;
+SELECT cache_get('total:1');
+SELECT cache_fetch('total:1', 'SELECT sum(total) FROM app.orders WHERE customer = $1', '1 hour', '[1]', ARRAY['customer:1']);
+
+\echo '-- A materialized view that refreshes itself.'
+CREATE MATERIALIZED VIEW app.revenue AS SELECT customer, sum(total) FROM app.orders GROUP BY customer WITH NO DATA;
+CREATE UNIQUE INDEX ON app.revenue (customer);
+SELECT matview_schedule('app.revenue', every => '5 minutes') > 0 AS scheduled;
+SELECT matview_refresh('app.revenue');
+SELECT view, every, state FROM matview_status;
+TABLE app.revenue;

@@ -1,6 +1,5 @@
 #include "matviews/inputs.hpp"
 
-#include "matviews/write_counts.hpp"
 #include "pg/compat.hpp"
 
 extern "C" {
@@ -248,7 +247,7 @@ List* matviews_below(Oid view) { return findings_of(view, true).matviews; }
 Inputs read_inputs(Oid view) {
   Inputs inputs{};
   inputs.life = life_of_write_counts();
-  inputs.writes = unknown_writes() + refreshes_by_hand(view);
+  for (uint64_t& writes : inputs.writes) writes = unknown_writes() + refreshes_by_hand(view);
   Findings findings = findings_of(view, false);
   StringInfoData& composition = findings.definitions;
   StringInfoData counts;
@@ -259,7 +258,7 @@ Inputs read_inputs(Oid view) {
     append(&composition, lfirst_oid(cell));
     append(&composition, file_of(lfirst_oid(cell)));
     append_counts(&counts, lfirst_oid(cell));
-    inputs.writes += writes_of(lfirst_oid(cell));
+    for (int row = 0; row < kWriteRows; ++row) inputs.writes[row] += writes_of(lfirst_oid(cell), row);
   }
   digest(composition, inputs.composition);
   digest(counts, inputs.statistics);
@@ -269,11 +268,15 @@ Inputs read_inputs(Oid view) {
 }
 
 bool same_inputs(const Inputs& before, const Inputs& now) {
-  if (now.unknowable != nullptr ||
-      !std::equal(std::begin(now.composition), std::end(now.composition), before.composition))
-    return false;
-  if (before.life == now.life) return before.writes == now.writes;
-  return now.writes == 0 && std::equal(std::begin(now.statistics), std::end(now.statistics), before.statistics);
+  const auto same = [](const auto& one, const auto& other) {
+    return std::equal(std::begin(one), std::end(one), std::begin(other));
+  };
+  if (now.unknowable != nullptr || !same(now.composition, before.composition)) return false;
+  const bool same_life = before.life == now.life;
+  if (!same_life && !same(now.statistics, before.statistics)) return false;
+  for (int row = 0; row < kWriteRows; ++row)
+    if (now.writes[row] == (same_life ? before.writes[row] : 0)) return true;
+  return false;
 }
 
 struct varlena* stored_inputs(const Inputs& inputs) {

@@ -3,6 +3,7 @@
 // learn that there is nothing to do.
 #pragma once
 
+#include "matviews/write_counts.hpp"
 #include "pg/postgres.hpp"
 
 extern "C" {
@@ -24,8 +25,8 @@ struct Inputs {
   uint64_t composition[2];
   uint64_t statistics[2];  // PostgreSQL's counts; complete if they are of an earlier life of write_counts.hpp
   uint64_t life;
-  uint64_t writes;         // in that life
-  const char* unknowable;  // why writes could not be seen; nullptr: they are
+  uint64_t writes[kWriteRows];  // in that life
+  const char* unknowable;       // why writes could not be seen; nullptr: they are
 };
 
 // Read before the snapshot of a refresh.

@@ -341,6 +341,7 @@ Planned record_unchanged(const Standing& standing, TimestampTz now, const char* 
 }
 
 void begin_run(const Standing& standing, TimestampTz now, Run& run) {
+  run.extension = get_extension_oid("pgcache", false);
   run.schedule = standing.schedule;
   run.owner = standing.target.owner;
   run.started = now;
@@ -405,6 +406,8 @@ bool could_run(TimestampTz now) {
 }
 
 int64_t looked_at() { return candidate_looked_at; }
+
+bool is_known(const Run& run) { return get_extension_oid("pgcache", true) == run.extension; }
 
 void record_success(const Run& run, TimestampTz now, const Interval& duration, const Refreshed& done) {
   const char* note = joined(run.note, done.note);

@@ -20,6 +20,7 @@ void lock_plan();
 void put_in_order(TimestampTz now);
 
 struct Run {
+  Oid extension;  // that the ids are of: it can be dropped and created anew meanwhile
   int64_t id;
   Schedule schedule;
   Oid owner;               // of the view
@@ -41,6 +42,8 @@ bool could_run(TimestampTz now);
 // The schedule that was looked at when planning failed; 0: none.
 int64_t looked_at();
 
+// Whether the tables are still those that know the run.
+bool is_known(const Run& run);
 void record_success(const Run& run, TimestampTz now, const Interval& duration, const Refreshed& done);
 void record_failure(const Run& run, TimestampTz now, const Interval& duration, const char* error_code,
                     const char* error);

@@ -197,7 +197,7 @@ void refresh_and_record(const Run& run, TimestampTz begin) {
     begin_timeout(run);
     const Refreshed done = refresh_view(run.schedule.view, run.schedule.concurrently);
     end_timeout();
-    record_success(run, pg::clock_now(), since(begin), done);
+    if (is_known(run)) record_success(run, pg::clock_now(), since(begin), done);
   });
 }
 
@@ -215,7 +215,7 @@ void record(const Run& run, TimestampTz begin, const Failure& failure) {
   if (strikes > 0) message = psprintf("it did not end within %lld ms", static_cast<long long>(timeout_of(run)));
   failure_in([&] {
     in_transaction([&] {
-      if (schedules_exist()) record_failure(run, pg::clock_now(), since(begin), failure.code, message);
+      if (is_known(run)) record_failure(run, pg::clock_now(), since(begin), failure.code, message);
     });
   });
   log_failure(run.schedule.id, failure.code);

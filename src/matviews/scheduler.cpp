@@ -14,6 +14,7 @@
 #include "matviews/write_counts.hpp"
 #include "pg/clock.hpp"
 #include "pg/function.hpp"
+#include "pg/transactions.hpp"
 
 extern "C" {
 #include "access/genam.h"
@@ -52,6 +53,7 @@ struct Database {
   bool noticed;  // look at it, whatever is due
   bool wants_helper;
   uint64_t last_report;
+  uint64_t served;      // the number of its last worker
   TimestampTz due;      // by the schedules' clock
   TimestampTz look_at;  // by the real one; DT_NOEND: it has no extension
   TimestampTz not_before;
@@ -69,6 +71,7 @@ int database_count = 0;
 int database_room = 0;
 Worker workers[kRefreshSlots];
 int worker_count = 0;
+uint64_t workers_started = 0;
 
 Database* find_database(Oid oid) {
   Database* const end = databases + database_count;
@@ -121,6 +124,14 @@ void update_databases() {
   Database* const end = std::remove_if(databases, databases + database_count,
                                        [](const Database& one) { return !one.exists && one.workers == 0; });
   database_count = static_cast<int>(end - databases);
+}
+
+// Transactions that were prepared before may have changed schedules.
+void look_for_prepared() {
+  engine::Transaction transaction = 0;
+  if (std::any_of(databases, databases + database_count,
+                  [&](const Database& one) { return pg::prepared_transactions(one.oid, &transaction, 1) > 0; }))
+    note_prepared_change();
 }
 
 void take_notice() {
@@ -242,6 +253,7 @@ bool start_worker(Database& database, TimestampTz real_now) {
   ++worker_count;
   ++database.workers;
   database.noticed = database.wants_helper = false;
+  database.served = ++workers_started;
   return true;
 }
 
@@ -254,19 +266,20 @@ bool wants_worker(const Database& database, TimestampTz now, TimestampTz real_no
   return database.noticed || database.due <= now || database.look_at <= real_now;
 }
 
-Database* most_overdue(TimestampTz now, TimestampTz real_now) {
+// Who has waited longest for a worker.
+Database* next_to_serve(TimestampTz now, TimestampTz real_now) {
   Database* first = nullptr;
   for (int i = 0; i < database_count; ++i)
     if (wants_worker(databases[i], now, real_now) &&
         (first == nullptr || databases[i].workers < first->workers ||
-         (databases[i].workers == first->workers && databases[i].due < first->due)))
+         (databases[i].workers == first->workers && databases[i].served < first->served)))
       first = &databases[i];
   return first;
 }
 
 void start_workers(TimestampTz now, TimestampTz real_now) {
   Database* next = nullptr;
-  while ((next = most_overdue(now, real_now)) != nullptr && worker_count < max_refresh_workers_setting())
+  while ((next = next_to_serve(now, real_now)) != nullptr && worker_count < max_refresh_workers_setting())
     start_worker(*next, real_now);
   set_waiting((next != nullptr && next->workers == 0) || worker_count > max_refresh_workers_setting());
   // Each database with such views has said so by now.
@@ -302,6 +315,7 @@ void work() {
   begin_scheduler();
   update_databases();
   adopt_workers();
+  look_for_prepared();
   while (!ShutdownRequestPending) {
     CHECK_FOR_INTERRUPTS();
     if (ConfigReloadPending) {

@@ -91,9 +91,11 @@ const char* wanted_alone(const Node* statement) {
 void return_at_error(int, Datum) { return_to_database(); }
 
 void run_alone(const Arguments& a, Oid database) {
-  leave_database(database);
   PG_ENSURE_ERROR_CLEANUP(return_at_error, Datum{0});
-  { run_next(a); }
+  {
+    leave_database(database);
+    run_next(a);
+  }
   PG_END_ENSURE_ERROR_CLEANUP(return_at_error, Datum{0});
   return_to_database();
 }

@@ -17,16 +17,17 @@ namespace pgcache {
 namespace {
 
 constexpr const char* kName = "pgcache_write_counts";
-constexpr uint32_t kPlaces = 8192;
+constexpr uint32_t kPlaces = 32'768;  // in a row
 constexpr uint32_t kDatabasePlaces = 1024;
 
 // All relaxed: a count is read long before or after what it counts.
 struct Counts {
   uint64_t life;
   bool settled;
-  bool wanted[kDatabasePlaces];       // by databases; stays true
-  uint64_t unknown[kDatabasePlaces];  // by databases
-  uint64_t writes[kPlaces];           // by databases and relations
+  bool wanted[kDatabasePlaces];          // by databases; stays true
+  uint64_t unknown[kDatabasePlaces];     // by databases
+  uint64_t writes[kWriteRows][kPlaces];  // by databases and relations
+  uint64_t refreshes[kDatabasePlaces];   // by databases and views
 };
 
 Counts* counts = nullptr;
@@ -57,12 +58,13 @@ void start_shared_memory() {
 
 uint32_t database_place() { return murmurhash32(MyDatabaseId) % kDatabasePlaces; }
 
-uint64_t& place_of(Oid relation, uint32_t kind) {
-  return counts->writes[hash_combine(murmurhash32(MyDatabaseId + kind), murmurhash32(relation)) % kPlaces];
+uint32_t hash_of(Oid relation) { return hash_combine(murmurhash32(MyDatabaseId), murmurhash32(relation)); }
+
+uint64_t& writes_place(Oid relation, int row) {
+  return counts->writes[row][murmurhash32(hash_of(relation) + static_cast<uint32_t>(row)) % kPlaces];
 }
 
-uint64_t& writes_place(Oid relation) { return place_of(relation, 0); }
-uint64_t& refreshes_place(Oid view) { return place_of(view, 1U << 31); }
+uint64_t& refreshes_place(Oid view) { return counts->refreshes[hash_of(view) % kDatabasePlaces]; }
 
 bool is_wanted() {
   return engine::load_relaxed(counts->wanted[database_place()]) || !engine::load_relaxed(counts->settled);
@@ -75,7 +77,10 @@ void count_written() {
   const bool has_written = TransactionIdIsValid(GetTopTransactionIdIfAny());
   if (commits_unknown || (has_written && !pgstat_track_counts)) count_one(counts->unknown[database_place()]);
   for (int i = 0; i < refreshed_count; ++i) count_one(refreshes_place(refreshed_views[i]));
-  if (has_written) pg::visit_written_relations([](Oid relation) { count_one(writes_place(relation)); });
+  if (!has_written) return;
+  pg::visit_written_relations([](Oid relation) {
+    for (int row = 0; row < kWriteRows; ++row) count_one(writes_place(relation, row));
+  });
 }
 
 void forget() {
@@ -112,7 +117,7 @@ void install_write_counts() {
   RegisterXactCallback(at_end, nullptr);
 }
 
-uint64_t writes_of(Oid relation) { return engine::load_relaxed(writes_place(relation)); }
+uint64_t writes_of(Oid relation, int row) { return engine::load_relaxed(writes_place(relation, row)); }
 
 uint64_t refreshes_by_hand(Oid view) { return engine::load_relaxed(refreshes_place(view)); }
 

@@ -4,7 +4,8 @@
 //  - A transaction that wrote rows of a relation, in whatever way PostgreSQL's statistics notice, counts it once, when
 //    it has become visible and before its client learns of the commit. So what is counted before a snapshot is taken is
 //    seen by it, and what is acknowledged is counted. PostgreSQL's own counts come late, when a session has been idle.
-//  - Relations share places by their hash, so a count can only be too high.
+//  - Relations share places by their hash, so a count can only be too high. There are two rows of places, by different
+//    hashes: if one of them says that nothing was written, then nothing was.
 //  - The counts are of one life of shared memory. What earlier lives have written is in PostgreSQL's counts, which a
 //    shutdown completes.
 //  - Databases count that have views which ask for it, and until it is known which these are, all.
@@ -16,8 +17,10 @@ namespace pgcache {
 
 void install_write_counts();
 
+constexpr int kWriteRows = 2;
+
 // Of this database's relation.
-uint64_t writes_of(Oid relation);
+uint64_t writes_of(Oid relation, int row);
 // In this database, by transactions of which nobody knows what they wrote: they were prepared before, or did not count.
 uint64_t unknown_writes();
 // Of a materialized view, by others than the workers: with a snapshot that may be older than a worker's.

@@ -253,6 +253,7 @@ Inputs read_inputs(Oid view) {
   StringInfoData counts;
   initStringInfo(&counts);
   append_reset_times(&composition);
+  append(&composition, MyDatabaseId);  // a copy of a database has its own counts
   ListCell* cell;
   foreach (cell, sorted(findings.relations)) {
     append(&composition, lfirst_oid(cell));

@@ -26,7 +26,7 @@ void define_matview_settings() {
                           kRefreshSlots, PGC_SIGHUP, 0, nullptr, nullptr, nullptr);
   DefineCustomIntVariable("pgcache.refresh_lock_timeout", "How long a refresh waits for a lock.",
                           "Whoever reads the view waits behind it. 0 means that it waits without end.",
-                          &lock_timeout_milliseconds, 1000, 0, INT_MAX, PGC_USERSET, GUC_UNIT_MS, nullptr, nullptr,
+                          &lock_timeout_milliseconds, 1000, 0, INT_MAX, PGC_SUSET, GUC_UNIT_MS, nullptr, nullptr,
                           nullptr);
   DefineCustomIntVariable("pgcache.refresh_timeout", "How long a scheduled refresh may take.",
                           "Unless its schedule has a timeout. 0 means without end.", &timeout_seconds, 3600, 0,

@@ -58,7 +58,7 @@ pg::Argument of_bigints(const int64_t* numbers, int count) {
 
 pg::Argument of_running() {
   int count = 0;
-  const int64_t* schedules = running_schedules(&count);
+  const int64_t* schedules = running_schedules(get_extension_oid("pgcache", false), &count);
   return of_bigints(schedules, count);
 }
 
@@ -348,7 +348,7 @@ void begin_run(const Standing& standing, TimestampTz now, Run& run) {
   run.id = add_run(standing.schedule.id, standing.target, now, "running", run.note);
   pg::run_sql("UPDATE pgcache.matview_states SET run = $2 WHERE id = $1",
               {pg::of_bigint(standing.schedule.id), pg::of_bigint(run.id)});
-  enter_run(standing.schedule.id);
+  enter_run(standing.schedule.id, run.extension);
 }
 
 Planned plan(Standing& standing, TimestampTz now, Oid session_owner, Run& run) {

@@ -29,6 +29,7 @@ struct Slot {
   Oid database;
   int pid;
   int64_t schedule;  // that is being run; 0: none
+  Oid extension;
   TimestampTz next_run;
   uint64_t report_number;
 };
@@ -260,18 +261,22 @@ void finish_work(Report report, TimestampTz next_run) {
   });
 }
 
-void enter_run(int64_t schedule) {
-  locked(LW_EXCLUSIVE, [schedule] { shared->slots[my_slot].schedule = schedule; });
+void enter_run(int64_t schedule, Oid extension) {
+  locked(LW_EXCLUSIVE, [schedule, extension] {
+    shared->slots[my_slot].schedule = schedule;
+    shared->slots[my_slot].extension = extension;
+  });
 }
 
-void leave_run() { enter_run(0); }
+void leave_run() { enter_run(0, InvalidOid); }
 
-int64_t* running_schedules(int* count) {
+int64_t* running_schedules(Oid extension, int* count) {
   auto* schedules = static_cast<int64_t*>(palloc(sizeof(int64_t) * kRefreshSlots));
-  *count = locked(LW_SHARED, [schedules] {
+  *count = locked(LW_SHARED, [schedules, extension] {
     int found = 0;
     for (const Slot& slot : shared->slots)
-      if (works_in(slot, MyDatabaseId) && slot.schedule != 0) schedules[found++] = slot.schedule;
+      if (works_in(slot, MyDatabaseId) && slot.schedule != 0 && slot.extension == extension)
+        schedules[found++] = slot.schedule;
     return found;
   });
   return schedules;

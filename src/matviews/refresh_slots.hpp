@@ -88,10 +88,11 @@ bool is_refresh_worker();
 bool begin_work(int slot, uint32_t generation);
 Oid database_of_work();
 void finish_work(Report report, TimestampTz next_run);
-void enter_run(int64_t schedule);
+// `extension`: the ids of schedules begin anew when it is dropped and created.
+void enter_run(int64_t schedule, Oid extension);
 void leave_run();
 // The schedules of this database that are being run, in the current memory context.
-int64_t* running_schedules(int* count);
+int64_t* running_schedules(Oid extension, int* count);
 void ask_for_helper();
 bool others_wait();
 

@@ -67,7 +67,8 @@ void in_transaction(Work work) {
 
 // Whatever the settings of the database, of the role or of a user's code say.
 void settle_session() {
-  constexpr const char* kSettings[][2] = {{"search_path", "pg_catalog, pg_temp"},
+  constexpr const char* kSettings[][2] = {{"role", "none"},
+                                          {"search_path", "pg_catalog, pg_temp"},
                                           {"default_transaction_read_only", "off"},
                                           {"default_transaction_isolation", "read committed"},
                                           {"default_transaction_deferrable", "off"},
@@ -75,6 +76,8 @@ void settle_session() {
                                           {"idle_in_transaction_session_timeout", "0"},
                                           {"session_replication_role", "origin"},
                                           {"row_security", "on"},
+                                          {"stats_fetch_consistency", "cache"},
+                                          {"quote_all_identifiers", "off"},
                                           {"exit_on_error", "off"}};
   for (const auto& [name, value] : kSettings) SetConfigOption(name, value, PGC_SUSET, PGC_S_SESSION);
   if (GetConfigOption("transaction_timeout", true, false) != nullptr)

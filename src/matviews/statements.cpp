@@ -58,7 +58,7 @@ const char* template_of(const CreatedbStmt& create) {
     auto* option = lfirst_node(DefElem, cell);
     if (strcmp(option->defname, "template") == 0 && option->arg != nullptr) return defGetString(option);
   }
-  return nullptr;
+  return "template1";
 }
 
 bool sets_tablespace(const AlterDatabaseStmt& alter) {

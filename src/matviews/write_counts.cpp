@@ -78,6 +78,8 @@ void count_written() {
   if (commits_unknown || (has_written && !pgstat_track_counts)) count_one(counts->unknown[database_place()]);
   for (int i = 0; i < refreshed_count; ++i) count_one(refreshes_place(refreshed_views[i]));
   if (!has_written) return;
+  // What outlives a restart must not be behind.
+  pgstat_force_next_flush();
   pg::visit_written_relations([](Oid relation) {
     for (int row = 0; row < kWriteRows; ++row) count_one(writes_place(relation, row));
   });

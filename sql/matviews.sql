@@ -137,6 +137,8 @@ SELECT cache_get('of unfilled'), count(*) FROM unfilled;
 REFRESH MATERIALIZED VIEW unfilled;
 SELECT cache_get('of unfilled'), count(*) FROM unfilled;
 SELECT matview_refresh('unfilled');
+SELECT matview_refresh('joined');
+SELECT view, by_hand, is_concurrent, note FROM matview_history WHERE view LIKE '%.joined' ORDER BY id;
 SELECT view, outcome, by_hand, is_concurrent, rows, bytes > 0 AS has_size, duration >= '0' AS has_duration, schedule, error, note
 FROM matview_history WHERE view LIKE '%.unfilled' ORDER BY id;
 CREATE FUNCTION fails(int) RETURNS int LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no %', $1; END $$;

@@ -127,7 +127,7 @@ std::optional<TimestampTz> next_due(const Timing& timing, TimestampTz after) {
 
 TimestampTz with_jitter(const Timing& timing, TimestampTz due) {
   const int64_t jitter = timing.jitter == nullptr ? 0 : microseconds_of(*timing.jitter).value_or(0);
-  if (jitter <= 0 || jitter > kLongest) return due;
+  if (jitter <= 0 || jitter > kLongest || TIMESTAMP_NOT_FINITE(due)) return due;
   return due + static_cast<int64_t>(pg_prng_uint64_range(&pg_global_prng_state, 0, static_cast<uint64_t>(jitter)));
 }
 

@@ -1,6 +1,8 @@
 #include "matviews/inputs.hpp"
 
 #include "pg/compat.hpp"
+#include "pg/names.hpp"
+#include "pg/sql.hpp"
 
 extern "C" {
 #include "access/htup_details.h"
@@ -43,18 +45,13 @@ void note_unknowable(Findings& findings, const char* why) {
   if (findings.unknowable == nullptr) findings.unknowable = why;
 }
 
-const char* name_of(Oid relation) {
-  const char* name = get_rel_name(relation);
-  return name == nullptr ? "?" : quote_qualified_identifier(get_namespace_name(get_rel_namespace(relation)), name);
-}
-
 void read_definition(Findings& findings, Oid view);
 
 // ---- relations
 
 void note_table(Findings& findings, Oid table, char kind) {
   if (kind == RELKIND_FOREIGN_TABLE)
-    note_unknowable(findings, psprintf("it reads foreign table %s", name_of(table)));
+    note_unknowable(findings, psprintf("it reads foreign table %s", pg::qualified_name(table)));
   else
     findings.relations = lappend_oid(findings.relations, table);
 }
@@ -97,12 +94,13 @@ bool has_policies(Oid relation) {
 void note_relation(Findings& findings, Oid relation) {
   const char kind = get_rel_relkind(relation);
   if (relation < FirstNormalObjectId)
-    return note_unknowable(findings, psprintf("it reads the system's %s", name_of(relation)));
+    return note_unknowable(findings, psprintf("it reads the system's %s", pg::qualified_name(relation)));
   if (kind == RELKIND_VIEW) return read_definition(findings, relation);
   if (kind == RELKIND_MATVIEW) return note_matview(findings, relation);
-  if (kind == RELKIND_SEQUENCE) return note_unknowable(findings, psprintf("it reads sequence %s", name_of(relation)));
+  if (kind == RELKIND_SEQUENCE)
+    return note_unknowable(findings, psprintf("it reads sequence %s", pg::qualified_name(relation)));
   if (has_policies(relation))
-    note_unknowable(findings, psprintf("row-level security of %s decides what it reads", name_of(relation)));
+    note_unknowable(findings, psprintf("row-level security of %s decides what it reads", pg::qualified_name(relation)));
   note_tree(findings, relation);
 }
 
@@ -176,7 +174,7 @@ void read_definition(Findings& findings, Oid view) {
   if (list_member_oid(findings.views, view)) return;
   findings.views = lappend_oid(findings.views, view);
   char* rule = rule_of(view);
-  if (rule == nullptr) return note_unknowable(findings, psprintf("%s has no definition", name_of(view)));
+  if (rule == nullptr) return note_unknowable(findings, psprintf("%s has no definition", pg::qualified_name(view)));
   appendStringInfoString(&findings.definitions, rule);
   Query* query = query_of(rule);
   visit_query(query, findings, view);
@@ -233,6 +231,11 @@ void digest(const StringInfoData& content, uint64_t (&halves)[2]) {
   for (uint64_t i = 0; i < 2; ++i) halves[i] = hash_bytes_extended(bytes, content.len, i + 1);
 }
 
+// What they have written nobody sees before their commit, which is another session's.
+bool has_prepared_transactions() {
+  return pg::run_sql("SELECT FROM pg_catalog.pg_prepared_xacts WHERE database = pg_catalog.current_database()") > 0;
+}
+
 constexpr size_t kStoredBytes = offsetof(Inputs, unknowable);
 
 }  // namespace
@@ -246,6 +249,7 @@ List* matviews_below(Oid view) { return findings_of(view, true).matviews; }
 
 Inputs read_inputs(Oid view) {
   Inputs inputs{};
+  count_writes();
   inputs.life = life_of_write_counts();
   for (uint64_t& writes : inputs.writes) writes = unknown_writes() + refreshes_by_hand(view);
   Findings findings = findings_of(view, false);
@@ -263,6 +267,8 @@ Inputs read_inputs(Oid view) {
   }
   digest(composition, inputs.composition);
   digest(counts, inputs.statistics);
+  // After the counts: what was prepared before these are read is in them, and what is prepared later will be.
+  if (has_prepared_transactions()) note_unknowable(findings, "a transaction is prepared");
   if (!pgstat_track_counts) note_unknowable(findings, "track_counts is off");
   inputs.unknowable = findings.unknowable;
   return inputs;

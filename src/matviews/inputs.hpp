@@ -29,7 +29,7 @@ struct Inputs {
   const char* unknowable;       // why writes could not be seen; nullptr: they are
 };
 
-// Read before the snapshot of a refresh.
+// Read before the snapshot of a refresh. The caller is connected to SPI.
 Inputs read_inputs(Oid view);
 
 // `before` is as it was stored.

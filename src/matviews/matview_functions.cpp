@@ -1,6 +1,5 @@
 // matview_schedule and its kin.
 #include "matviews/due_times.hpp"
-#include "matviews/inputs.hpp"
 #include "matviews/notifications.hpp"
 #include "matviews/refresh.hpp"
 #include "matviews/refresh_slots.hpp"
@@ -116,8 +115,11 @@ bool unschedule_view(Oid view) {
 void refresh_by_hand(Oid view) {
   const TimestampTz started = pg::clock_now();
   const TimestampTz begin = GetCurrentTimestamp();
+  // The note outlives SPI's memory.
+  MemoryContext caller = CurrentMemoryContext;
   SPI_connect();
-  const Refreshed done = refresh_view(view, std::nullopt);
+  MemoryContextSwitchTo(caller);
+  const Refreshed done = refresh_view(view, std::nullopt, InvalidOid);
   SPI_finish();
   Interval duration{};
   duration.time = GetCurrentTimestamp() - begin;

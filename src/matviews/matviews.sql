@@ -62,6 +62,7 @@ CREATE TABLE pgcache.matview_runs (
 CREATE INDEX ON pgcache.matview_runs (started_at);
 CREATE INDEX ON pgcache.matview_runs (schedule, id);
 CREATE INDEX ON pgcache.matview_runs (view, id) WHERE by_hand;
+CREATE INDEX ON pgcache.matview_runs (id) WHERE outcome OPERATOR(pg_catalog.=) 'running';
 COMMENT ON SEQUENCE pgcache.matview_runs_id_seq IS 'The ids of runs';
 COMMENT ON TABLE pgcache.matview_runs IS 'Every run, for pgcache.history_retention';
 

@@ -16,7 +16,7 @@ bool databases_changed = false;
 
 void tell() {
   if (std::exchange(schedules_changed, false)) notify_scheduler_of(MyDatabaseId);
-  if (std::exchange(databases_changed, false)) notify_scheduler_of_all();
+  if (std::exchange(databases_changed, false)) notify_scheduler_of_list();
 }
 
 void forget() {

@@ -19,7 +19,6 @@ namespace {
 
 // ---- rows to values
 
-int64_t bigint_at(uint64_t row, int column) { return DatumGetInt64(pg::value_at(row, column).datum); }
 Oid oid_at(uint64_t row, int column) {
   const pg::Value value = pg::value_at(row, column);
   return value.is_null ? InvalidOid : DatumGetObjectId(value.datum);
@@ -61,6 +60,11 @@ pg::Argument of_running() {
   const int64_t* schedules = running_schedules(get_extension_oid("pgcache", false), &count);
   return of_bigints(schedules, count);
 }
+
+// What this worker cannot even write a failure down of, because a user's transaction holds it.
+constexpr int kMostSkipped = 256;
+int64_t skipped[kMostSkipped];
+int skipped_count = 0;
 
 constexpr int kTimingColumns = 4;
 #define PGCACHE_TIMING "s.every, s.cron, s.timezone, s.jitter"
@@ -105,7 +109,7 @@ void adopt_schedules(TimestampTz now) {
     SPI_tuptable = rows;
     pg::run_sql(
         "INSERT INTO pgcache.matview_states (id, view, due, next_run) VALUES ($1, $2, $3, $3) ON CONFLICT DO NOTHING",
-        {pg::of_bigint(bigint_at(i, 0)), pg::of_oid(oid_at(i, 1)), pg::of_time(first_run(timing_at(i, 2), now))});
+        {pg::of_bigint(pg::bigint_at(i, 0)), pg::of_oid(oid_at(i, 1)), pg::of_time(first_run(timing_at(i, 2), now))});
   }
 }
 
@@ -125,8 +129,8 @@ void end_interrupted_runs(TimestampTz now) {
   SPITupleTable* rows = SPI_tuptable;
   for (uint64_t i = 0; i < count; ++i) {
     SPI_tuptable = rows;
-    const int64_t id = bigint_at(i, 0);
-    const int64_t run = bigint_at(i, 1);
+    const int64_t id = pg::bigint_at(i, 0);
+    const int64_t run = pg::bigint_at(i, 1);
     const int failures = DatumGetInt32(pg::value_at(i, 2).datum) + 1;
     set_run_after_failure(id, timing_at(i, 3), now, failures);
     pg::run_sql(
@@ -134,6 +138,15 @@ void end_interrupted_runs(TimestampTz now) {
         " error = 'the worker or the server ended' WHERE id = $1",
         {pg::of_bigint(run), pg::of_time(now)});
   }
+}
+
+// Their schedules have gone meanwhile.
+void end_orphaned_runs() {
+  pg::run_sql(
+      "UPDATE pgcache.matview_runs r SET outcome = 'interrupted', error = 'the schedule was ended meanwhile'"
+      " WHERE r.outcome = 'running' AND r.schedule <> ALL ($1)"
+      " AND NOT EXISTS (SELECT FROM pgcache.matview_states t WHERE t.run = r.id)",
+      {of_running()});
 }
 
 void forget_old_runs(TimestampTz now) {
@@ -159,7 +172,7 @@ int64_t add_run(int64_t schedule, const Target& target, TimestampTz started, con
       " VALUES ($1, $2, $3, $4, $5, $6, $7, $8) RETURNING id",
       {pg::of_bigint(schedule), pg::of_oid(target.view), pg::of_text(target.schema), pg::of_text(target.name),
        pg::of_oid(target.owner), pg::of_time(started), pg::of_text(outcome), pg::of_text(note)});
-  return bigint_at(0, 0);
+  return pg::bigint_at(0, 0);
 }
 
 void end_run(int64_t run, const char* outcome, const Interval& duration, const char* error_code, const char* error) {
@@ -202,7 +215,7 @@ Below look_below(Candidate& candidate, const Path& path, TimestampTz now) {
       {of_oids(views), pg::of_time(now), of_running(), of_bigints(path.ids, path.count)});
   if (count == 0) return Below::none_due;
   if (DatumGetBool(pg::value_at(0, 2).datum)) return Below::one_running;
-  candidate = {bigint_at(0, 0), oid_at(0, 1)};
+  candidate = {pg::bigint_at(0, 0), oid_at(0, 1)};
   return Below::one_due;
 }
 
@@ -229,11 +242,12 @@ bool find_due(TimestampTz now, Visit visit) {
   for (uint64_t count = kPage; count == kPage;) {
     count = pg::run_sql(
         "SELECT t.id, t.view, t.next_run FROM pgcache.matview_states t"
-        " WHERE t.run IS NULL AND t.next_run <= $1 AND t.id <> ALL ($2) AND (t.next_run, t.id) > ($3, $4)"
-        " ORDER BY t.next_run, t.id LIMIT 64",
-        {pg::of_time(now), of_running(), pg::of_time(last_time), pg::of_bigint(last_id)});
+        " WHERE t.run IS NULL AND t.next_run <= $1 AND t.id <> ALL ($2) AND t.id <> ALL ($5)"
+        " AND (t.next_run, t.id) > ($3, $4) ORDER BY t.next_run, t.id LIMIT 64",
+        {pg::of_time(now), of_running(), pg::of_time(last_time), pg::of_bigint(last_id),
+         of_bigints(skipped, skipped_count)});
     for (uint64_t i = 0; i < count; ++i) {
-      candidates[i] = {bigint_at(i, 0), oid_at(i, 1)};
+      candidates[i] = {pg::bigint_at(i, 0), oid_at(i, 1)};
       last_time = DatumGetTimestampTz(pg::value_at(i, 2).datum);
       last_id = candidates[i].id;
     }
@@ -385,13 +399,15 @@ void put_in_order(TimestampTz now) {
   adopt_schedules(now);
   find_views_again();
   end_interrupted_runs(now);
+  end_orphaned_runs();
   forget_old_runs(now);
   if (pg::run_sql("SELECT FROM pgcache.matview_schedules WHERE only_if_changed LIMIT 1") > 0) count_writes();
 }
 
+void begin_planning() { candidate_looked_at = 0; }
+
 Planned plan_run(TimestampTz now, Oid session_owner, Run& run) {
   Planned planned = Planned::nothing;
-  candidate_looked_at = 0;
   find_due(now, [&](const Candidate& candidate) {
     std::optional<Standing> standing = read_standing(candidate.id);
     if (!standing) return false;
@@ -434,7 +450,12 @@ void record_failure(const Run& run, TimestampTz now, const Interval& duration, c
   set_run_after_failure(run.schedule.id, *timing, now, failures + 1);
 }
 
-void record_unplannable(int64_t schedule, TimestampTz now, const char* error_code, const char* error) {
+bool record_unplannable(int64_t schedule, TimestampTz now, const char* error_code, const char* error) {
+  lock_plan();
+  if (pg::run_sql("SELECT FROM pgcache.matview_states t WHERE t.id = $1 AND t.run IS NULL AND t.id <> ALL ($2)"
+                  " FOR UPDATE SKIP LOCKED",
+                  {pg::of_bigint(schedule), of_running()}) == 0)
+    return false;
   const Interval no_time{};
   pg::run_sql(
       "INSERT INTO pgcache.matview_runs (schedule, view, view_schema, view_name, owner, started_at, duration, outcome,"
@@ -444,6 +465,13 @@ void record_unplannable(int64_t schedule, TimestampTz now, const char* error_cod
        pg::of_text(error)});
   const int failures = failures_of(schedule) + 1;
   set_next_run(schedule, DT_NOEND, retry_time(now, failures, DT_NOEND), failures);
+  return true;
+}
+
+bool skip(int64_t schedule) {
+  if (skipped_count == kMostSkipped) return false;
+  skipped[skipped_count++] = schedule;
+  return true;
 }
 
 // What was interrupted is due too: nobody else will find it.

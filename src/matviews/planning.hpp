@@ -39,16 +39,20 @@ enum class Planned : uint8_t {
 Planned plan_run(TimestampTz now, Oid session_owner, Run& run);
 // Whether plan_run would find something.
 bool could_run(TimestampTz now);
-// The schedule that was looked at when planning failed; 0: none.
+// The schedule that was looked at when planning failed; 0: none since begin_planning.
 int64_t looked_at();
+void begin_planning();
 
 // Whether the tables are still those that know the run.
 bool is_known(const Run& run);
 void record_success(const Run& run, TimestampTz now, const Interval& duration, const Refreshed& done);
 void record_failure(const Run& run, TimestampTz now, const Interval& duration, const char* error_code,
                     const char* error);
-// Planning it failed.
-void record_unplannable(int64_t schedule, TimestampTz now, const char* error_code, const char* error);
+// Planning it failed. False: somebody holds it, so it cannot be written down.
+bool record_unplannable(int64_t schedule, TimestampTz now, const char* error_code, const char* error);
+
+// This process looks at it no more. False: there are too many already.
+bool skip(int64_t schedule);
 
 // When the next run is due that no worker is at; DT_NOEND: never.
 TimestampTz next_planned_run();

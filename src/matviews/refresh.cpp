@@ -6,11 +6,13 @@
 #include "matviews/refresh_slots.hpp"
 #include "matviews/unique_index.hpp"
 #include "matviews/write_counts.hpp"
+#include "pg/names.hpp"
 #include "pg/sql.hpp"
 
 extern "C" {
 #include "access/htup_details.h"
 #include "catalog/pg_class.h"
+#include "storage/proc.h"
 #include "utils/fmgrprotos.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
@@ -48,7 +50,9 @@ char* missing_index_note(Oid view) {
 // Until the caller's settings are put back.
 void restrict_settings() {
   SetConfigOption("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION);
-  SetConfigOption("lock_timeout", psprintf("%d", refresh_lock_timeout_setting()), PGC_USERSET, PGC_S_SESSION);
+  const int wait = refresh_lock_timeout_setting();
+  if (wait > 0 && (LockTimeout == 0 || LockTimeout > wait))
+    SetConfigOption("lock_timeout", psprintf("%d", wait), PGC_USERSET, PGC_S_SESSION);
 }
 
 void run_as_owner(Oid owner, const char* statement) {
@@ -66,21 +70,18 @@ void run_as_owner(Oid owner, const char* statement) {
 
 }  // namespace
 
-char* view_name(Oid view) {
-  const char* name = get_rel_name(view);
-  return name == nullptr ? psprintf("%u", view)
-                         : quote_qualified_identifier(get_namespace_name(get_rel_namespace(view)), name);
-}
-
-Refreshed refresh_view(Oid view, std::optional<bool> concurrently) {
+Refreshed refresh_view(Oid view, std::optional<bool> concurrently, Oid owner) {
   const ViewState state = state_of(view);
+  if (OidIsValid(owner) && owner != state.owner)
+    ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                    errmsg("the owner of materialized view %s has changed", pg::qualified_name(view))));
   Refreshed result{};
   const bool can_be_concurrent = state.is_populated && concurrently.value_or(true);
   const bool lacks_index = can_be_concurrent && !concurrently && !has_usable_unique_index(view);
   result.concurrently = can_be_concurrent && !lacks_index;
   if (lacks_index) result.note = missing_index_note(view);
-  run_as_owner(state.owner,
-               psprintf("REFRESH MATERIALIZED VIEW %s%s", result.concurrently ? "CONCURRENTLY " : "", view_name(view)));
+  run_as_owner(state.owner, psprintf("REFRESH MATERIALIZED VIEW %s%s", result.concurrently ? "CONCURRENTLY " : "",
+                                     pg::qualified_name(view)));
   result.rows = static_cast<int64_t>(last_rows);
   result.bytes = DatumGetInt64(DirectFunctionCall1(pg_total_relation_size, ObjectIdGetDatum(view)));
   return result;

@@ -14,11 +14,9 @@ struct Refreshed {
 };
 
 // `concurrently`: nothing lets the indexes decide. A view without content is filled plainly in any case. Waits for
-// locks as long as pgcache.refresh_lock_timeout. The caller is connected to SPI.
-Refreshed refresh_view(Oid view, std::optional<bool> concurrently);
-
-// "schema"."view", or its number if it is gone.
-char* view_name(Oid view);
+// locks as long as pgcache.refresh_lock_timeout. 55000 if the view is of another owner than this one, InvalidOid: any.
+// The caller is connected to SPI.
+Refreshed refresh_view(Oid view, std::optional<bool> concurrently, Oid owner);
 
 // After each REFRESH, by whatever way it came: invalidates the entries tagged matview:<schema>.<name>, at the commit.
 void refreshed(Oid view, uint64_t rows);

@@ -105,6 +105,7 @@ int tell_to_leave(Oid database) {
   for (Slot& slot : shared->slots) {
     if (!works_in(slot, database)) continue;
     slot.leaves = true;
+    // The one system call under a lock: so that its number is still its own.
     if (slot.pid != 0) kill(slot.pid, SIGTERM);
     ++workers;
   }
@@ -144,15 +145,15 @@ void notify_scheduler_of(Oid database) {
     Oid* const end = notices.databases + notices.count;
     if (std::find(notices.databases, end, database) != end) return;
     if (notices.count == Notices::kMost)
-      notices.all = true;
+      notices.more = true;
     else
       notices.databases[notices.count++] = database;
   });
   wake_scheduler();
 }
 
-void notify_scheduler_of_all() {
-  locked(LW_EXCLUSIVE, [] { shared->notices.all = true; });
+void notify_scheduler_of_list() {
+  locked(LW_EXCLUSIVE, [] { shared->notices.list = true; });
   wake_scheduler();
 }
 

@@ -24,9 +24,10 @@ void install_refresh_slots();
 
 // ---- for everybody
 
-// The scheduler will look at the database, and then at the whole list of databases.
+// The scheduler will look at the database.
 void notify_scheduler_of(Oid database);
-void notify_scheduler_of_all();
+// At the list of databases.
+void notify_scheduler_of_list();
 // Whether the module was preloaded.
 bool scheduler_is_shared();
 // 0: not running.
@@ -46,7 +47,8 @@ struct Notices {
   static constexpr int kMost = 64;
   Oid databases[kMost];
   int count;
-  bool all;  // also: more than fit
+  bool more;  // than fit: it may be any
+  bool list;  // of databases
 };
 
 void begin_scheduler();

@@ -16,6 +16,7 @@
 #include "matviews/refresh_slots.hpp"
 #include "pg/clock.hpp"
 #include "pg/function.hpp"
+#include "pg/names.hpp"
 
 extern "C" {
 #include "access/xact.h"
@@ -82,7 +83,9 @@ void settle_session() {
   for (const auto& [name, value] : kSettings) SetConfigOption(name, value, PGC_SUSET, PGC_S_SESSION);
   if (GetConfigOption("transaction_timeout", true, false) != nullptr)
     SetConfigOption("transaction_timeout", "0", PGC_SUSET, PGC_S_SESSION);
-  SetConfigOption("lock_timeout", psprintf("%d", refresh_lock_timeout_setting()), PGC_SUSET, PGC_S_SESSION);
+  char wait[16];
+  snprintf(wait, sizeof wait, "%d", refresh_lock_timeout_setting());
+  SetConfigOption("lock_timeout", wait, PGC_SUSET, PGC_S_SESSION);
 }
 
 void take_reload() {
@@ -184,7 +187,7 @@ Interval since(TimestampTz begin) {
 }
 
 void show(const Run& run) {
-  const char* name = view_name(run.schedule.view);
+  const char* name = pg::qualified_name(run.schedule.view);
   pgstat_report_appname(psprintf("pgcache: %s", name));
   pgstat_report_activity(STATE_RUNNING, psprintf("refresh of materialized view %s", name));
 }
@@ -198,7 +201,7 @@ void refresh_and_record(const Run& run, TimestampTz begin) {
   in_transaction([&] {
     show(run);
     begin_timeout(run);
-    const Refreshed done = refresh_view(run.schedule.view, run.schedule.concurrently);
+    const Refreshed done = refresh_view(run.schedule.view, run.schedule.concurrently, run.owner);
     end_timeout();
     if (is_known(run)) record_success(run, pg::clock_now(), since(begin), done);
   });
@@ -215,7 +218,8 @@ void tidy_session() {
 // What cannot be written down now, because its owner has locked it, is found later as interrupted.
 void record(const Run& run, TimestampTz begin, const Failure& failure) {
   const char* message = failure.message;
-  if (strikes > 0) message = psprintf("it did not end within %lld ms", static_cast<long long>(timeout_of(run)));
+  if (strikes > 0 && strcmp(failure.code, "57014") == 0)
+    message = psprintf("it did not end within %lld ms", static_cast<long long>(timeout_of(run)));
   failure_in([&] {
     in_transaction([&] {
       if (is_known(run)) record_failure(run, pg::clock_now(), since(begin), failure.code, message);
@@ -236,15 +240,21 @@ void carry_out(const Run& run) {
 
 // ---- the database
 
-bool put_database_in_order() {
+bool has_schedules() {
   bool exist = false;
-  in_transaction([&] {
-    exist = schedules_exist();
-    if (!exist) return;
-    lock_plan();
-    put_in_order(pg::clock_now());
-  });
+  in_transaction([&] { exist = schedules_exist(); });
   return exist;
+}
+
+// If something in there has to wait for a user, it is done another time.
+void put_database_in_order() {
+  failure_in([] {
+    in_transaction([] {
+      if (!schedules_exist()) return;
+      lock_plan();
+      put_in_order(pg::clock_now());
+    });
+  });
 }
 
 // When it was last looked what is due, by the schedules' clock.
@@ -264,18 +274,29 @@ Planned plan_next(Run& run) {
   return planned;
 }
 
+void fail_plan(const char* code) { ereport(ERROR, (errmsg("pgcache cannot plan its refreshes: SQLSTATE %s", code))); }
+
 // An error is the fault of the schedule that was looked at, if it was one.
+void record_failed_plan(const Failure& failure) {
+  const int64_t schedule = looked_at();
+  if (schedule == 0) fail_plan(failure.code);
+  bool is_recorded = false;
+  failure_in([&] {
+    in_transaction([&] {
+      is_recorded = !schedules_exist() || record_unplannable(schedule, pg::clock_now(), failure.code, failure.message);
+    });
+  });
+  log_failure(schedule, failure.code);
+  if (!is_recorded && !skip(schedule)) fail_plan(failure.code);
+}
+
 Planned try_to_plan(Run& run) {
   volatile Planned planned = Planned::nothing;
+  begin_planning();
   const Failure* failure = failure_in([&] { planned = plan_next(run); });
   if (failure == nullptr) return planned;
   leave_run();
-  const int64_t schedule = looked_at();
-  if (schedule == 0) ereport(ERROR, (errmsg("pgcache cannot plan its refreshes: SQLSTATE %s", failure->code)));
-  in_transaction([&] {
-    if (schedules_exist()) record_unplannable(schedule, pg::clock_now(), failure->code, failure->message);
-  });
-  log_failure(schedule, failure->code);
+  record_failed_plan(*failure);
   return Planned::recorded;
 }
 
@@ -318,7 +339,8 @@ void work() {
   refresh_timeout = RegisterTimeout(USER_TIMEOUT, strike);
   settle_session();
   show_idle();
-  if (!put_database_in_order()) return finish_work(Report::no_extension, DT_NOEND);
+  if (!has_schedules()) return finish_work(Report::no_extension, DT_NOEND);
+  put_database_in_order();
   report(work_through());
 }
 

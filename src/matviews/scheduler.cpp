@@ -136,9 +136,10 @@ void look_for_prepared() {
 
 void take_notice() {
   const Notices notices = take_notices();
-  if (notices.all || std::any_of(notices.databases, notices.databases + notices.count,
-                                 [](Oid database) { return find_database(database) == nullptr; }))
+  if (notices.list || std::any_of(notices.databases, notices.databases + notices.count,
+                                  [](Oid database) { return find_database(database) == nullptr; }))
     update_databases();
+  for (int i = 0; notices.more && i < database_count; ++i) databases[i].noticed = true;
   for (int i = 0; i < notices.count; ++i)
     if (Database* known = find_database(notices.databases[i]); known != nullptr) known->noticed = true;
 }
@@ -152,8 +153,8 @@ void pause(Database& database, TimestampTz real_now) {
 
 void take_next_run(Database& database, const SlotView& slot, TimestampTz real_now) {
   database.failures = 0;
-  database.wants_helper = false;
   if (slot.number < database.last_report) return;
+  database.wants_helper = false;
   database.last_report = slot.number;
   database.due = slot.next_run;
   database.look_at = real_now + kLookAgain;
@@ -201,7 +202,7 @@ void collect(int number, TimestampTz real_now) {
   if (database != nullptr) {
     --database->workers;
     take_report(*database, slot, real_now);
-    if (slot.report == Report::failed) notify_scheduler_of_all();  // it may be gone
+    if (slot.report == Report::failed) notify_scheduler_of_list();  // it may be gone
   }
   if (worker.handle != nullptr) pfree(worker.handle);
   worker = {};
@@ -247,6 +248,7 @@ bool start_worker(Database& database, TimestampTz real_now) {
   if (handle == nullptr) {
     if (slot) free_slot(*slot);
     pause(database, real_now);
+    ++database.failures;
     return false;
   }
   workers[*slot] = {database.oid, handle};
@@ -334,6 +336,8 @@ void work() {
 }  // namespace
 
 void install_scheduler() {
+  // pg_upgrade must find the old cluster as it was, and make the new one alone.
+  if (IsBinaryUpgrade) return;
   BackgroundWorker worker{};
   strlcpy(worker.bgw_name, "pgcache scheduler", sizeof worker.bgw_name);
   strlcpy(worker.bgw_type, "pgcache scheduler", sizeof worker.bgw_type);

@@ -1,6 +1,5 @@
 #include "matviews/schedules.hpp"
 
-#include "matviews/refresh_slots.hpp"
 #include "pg/sql.hpp"
 
 extern "C" {
@@ -12,8 +11,6 @@ extern "C" {
 namespace pgcache {
 
 namespace {
-
-int64_t bigint_at(uint64_t row, int column) { return DatumGetInt64(pg::value_at(row, column).datum); }
 
 pg::Argument of_optional(std::optional<bool> value) { return value ? pg::of_bool(*value) : pg::null_of(BOOLOID); }
 
@@ -37,7 +34,7 @@ int64_t find_schedule(Oid view) {
           " WHERE t.id = s.id) LIMIT 1",
           {pg::of_oid(view)}) == 0)
     return 0;
-  return bigint_at(0, 0);
+  return pg::bigint_at(0, 0);
 }
 
 int64_t put_schedule(const Schedule& schedule, TimestampTz now) {
@@ -55,7 +52,7 @@ int64_t put_schedule(const Schedule& schedule, TimestampTz now) {
       {id, pg::of_text(schema), pg::of_text(get_rel_name(schedule.view)), pg::of_interval(timing.every),
        pg::of_text(timing.cron), pg::of_text(timing.timezone), of_optional(schedule.concurrently),
        pg::of_bool(schedule.only_if_changed), pg::of_interval(schedule.timeout), pg::of_interval(timing.jitter)});
-  const int64_t put = bigint_at(0, 0);
+  const int64_t put = pg::bigint_at(0, 0);
   const TimestampTz first = first_run(timing, now);
   pg::run_sql(
       "INSERT INTO pgcache.matview_states AS t (id, view, due, next_run) VALUES ($1, $2, $3, $3)"

@@ -5,7 +5,6 @@
 #include "matviews/notifications.hpp"
 #include "matviews/refresh.hpp"
 #include "matviews/refresh_slots.hpp"
-#include "matviews/write_counts.hpp"
 #include "pg/compat.hpp"
 
 extern "C" {
@@ -120,11 +119,6 @@ bool commits_prepared(const Node* statement) {
          reinterpret_cast<const TransactionStmt*>(statement)->kind == TRANS_STMT_COMMIT_PREPARED;
 }
 
-void note_commit_of_prepared() {
-  count_prepared_at_commit();
-  prepared_has_committed();
-}
-
 void run(PlannedStmt* statement, const char* text, bool read_only, ProcessUtilityContext context,
          ParamListInfo parameters, QueryEnvironment* environment, DestReceiver* receiver, QueryCompletion* completion) {
   const Arguments arguments{statement, text, read_only, context, parameters, environment, receiver, completion};
@@ -139,7 +133,7 @@ void run(PlannedStmt* statement, const char* text, bool read_only, ProcessUtilit
       return run_database_statement(arguments);
     default:
       // Parse trees may be gone after it.
-      if (commits_prepared(node)) note_commit_of_prepared();
+      if (commits_prepared(node)) prepared_has_committed();
       run_next(arguments);
   }
 }

@@ -1,12 +1,15 @@
 #include "matviews/unique_index.hpp"
 
 #include "matviews/inputs.hpp"
+#include "pg/names.hpp"
 #include "pg/sql.hpp"
 
 extern "C" {
 #include "access/htup_details.h"
 #include "catalog/pg_am.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_constraint.h"
+#include "catalog/pg_inherits.h"
 #include "commands/defrem.h"
 #include "lib/stringinfo.h"
 #include "nodes/parsenodes.h"
@@ -50,7 +53,8 @@ List* primary_key_columns(const Query& query) {
   if (list_length(query.jointree->fromlist) != 1 || !IsA(linitial(query.jointree->fromlist), RangeTblRef)) return NIL;
   const int number = linitial_node(RangeTblRef, query.jointree->fromlist)->rtindex;
   const auto* table = rt_fetch(number, query.rtable);
-  if (table->rtekind != RTE_RELATION || query.hasTargetSRFs) return NIL;
+  // Of a table that others inherit from, theirs may be the same.
+  if (table->rtekind != RTE_RELATION || (table->relkind == RELKIND_RELATION && has_subclass(table->relid))) return NIL;
   Oid constraint = InvalidOid;
   Bitmapset* key = get_primary_key_attnos(table->relid, false, &constraint);
   List* columns = NIL;
@@ -63,10 +67,10 @@ List* primary_key_columns(const Query& query) {
 }
 
 List* identifying_columns(const Query& query) {
-  if (query.groupingSets != NIL || query.setOperations != nullptr) return NIL;
+  if (query.groupingSets != NIL || query.setOperations != nullptr || query.hasTargetSRFs) return NIL;
   if (query.distinctClause != NIL) return columns_of(query.distinctClause, query);
   if (query.groupClause != NIL) return columns_of(query.groupClause, query);
-  if (query.hasAggs && !query.hasTargetSRFs) return list_make1_int(1);  // one row
+  if (query.hasAggs) return list_make1_int(1);  // one row
   return primary_key_columns(query);
 }
 
@@ -108,8 +112,7 @@ char* unique_index_statement(Oid view) {
   if (columns == NIL) return nullptr;
   StringInfoData statement;
   initStringInfo(&statement);
-  appendStringInfo(&statement, "CREATE UNIQUE INDEX ON %s (",
-                   quote_qualified_identifier(get_namespace_name(get_rel_namespace(view)), get_rel_name(view)));
+  appendStringInfo(&statement, "CREATE UNIQUE INDEX ON %s (", pg::qualified_name(view));
   ListCell* cell;
   foreach (cell, columns)
     appendStringInfo(&statement, "%s%s", cell == list_head(columns) ? "" : ", ",

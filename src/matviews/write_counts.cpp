@@ -19,6 +19,7 @@ namespace {
 constexpr const char* kName = "pgcache_write_counts";
 constexpr uint32_t kPlaces = 32'768;  // in a row
 constexpr uint32_t kDatabasePlaces = 1024;
+constexpr uint32_t kViewPlaces = 4096;
 
 // All relaxed: a count is read long before or after what it counts.
 struct Counts {
@@ -27,12 +28,13 @@ struct Counts {
   bool wanted[kDatabasePlaces];          // by databases; stays true
   uint64_t unknown[kDatabasePlaces];     // by databases
   uint64_t writes[kWriteRows][kPlaces];  // by databases and relations
-  uint64_t refreshes[kDatabasePlaces];   // by databases and views
+  uint64_t refreshes[kViewPlaces];       // by databases and views
 };
 
 Counts* counts = nullptr;
 // Of this transaction.
 bool commits_unknown = false;
+bool relations_are_known = false;
 constexpr int kMostRefreshed = 16;
 Oid refreshed_views[kMostRefreshed];
 int refreshed_count = 0;
@@ -64,20 +66,17 @@ uint64_t& writes_place(Oid relation, int row) {
   return counts->writes[row][murmurhash32(hash_of(relation) + static_cast<uint32_t>(row)) % kPlaces];
 }
 
-uint64_t& refreshes_place(Oid view) { return counts->refreshes[hash_of(view) % kDatabasePlaces]; }
+uint64_t& refreshes_place(Oid view) { return counts->refreshes[hash_of(view) % kViewPlaces]; }
 
+// Whoever finds it settled finds what was wanted by then.
 bool is_wanted() {
-  return engine::load_relaxed(counts->wanted[database_place()]) || !engine::load_relaxed(counts->settled);
+  return OidIsValid(MyDatabaseId) &&
+         (!engine::load_acquire(counts->settled) || engine::load_relaxed(counts->wanted[database_place()]));
 }
 
 void count_one(uint64_t& place) { engine::add_relaxed(place, 1); }
 
-void count_written() {
-  if (!OidIsValid(MyDatabaseId) || !is_wanted()) return;
-  const bool has_written = TransactionIdIsValid(GetTopTransactionIdIfAny());
-  if (commits_unknown || (has_written && !pgstat_track_counts)) count_one(counts->unknown[database_place()]);
-  for (int i = 0; i < refreshed_count; ++i) count_one(refreshes_place(refreshed_views[i]));
-  if (!has_written) return;
+void count_relations() {
   // What outlives a restart must not be behind.
   pgstat_force_next_flush();
   pg::visit_written_relations([](Oid relation) {
@@ -85,23 +84,37 @@ void count_written() {
   });
 }
 
+void count_transaction() {
+  if (!is_wanted()) return;
+  const bool has_written = TransactionIdIsValid(GetTopTransactionIdIfAny());
+  const bool is_known = pgstat_track_counts && relations_are_known;
+  if (commits_unknown || (has_written && !is_known)) count_one(counts->unknown[database_place()]);
+  for (int i = 0; i < refreshed_count; ++i) count_one(refreshes_place(refreshed_views[i]));
+  if (has_written && relations_are_known) count_relations();
+}
+
 void forget() {
   commits_unknown = false;
+  relations_are_known = false;
   refreshed_count = 0;
 }
 
-// After the commit nothing may be allocated: what is visited then is there since before.
+// After the commit nothing may be allocated: what is visited then is made before, in each transaction, because one can
+// get an id later than our callback.
 void at_end(XactEvent event, void*) {
   switch (event) {
     case XACT_EVENT_PRE_COMMIT:
-      if (TransactionIdIsValid(GetTopTransactionIdIfAny())) pg::visit_written_relations([](Oid) {});
+    case XACT_EVENT_PRE_PREPARE:
+      if (!is_wanted()) break;
+      pg::visit_written_relations([](Oid) {});
+      relations_are_known = true;
       break;
     case XACT_EVENT_COMMIT:
-      count_written();
+    case XACT_EVENT_PREPARE:
+      count_transaction();
       forget();
       break;
     case XACT_EVENT_ABORT:
-    case XACT_EVENT_PREPARE:
       forget();
       break;
     default:
@@ -129,9 +142,7 @@ uint64_t life_of_write_counts() { return counts->life; }
 
 void count_writes() { engine::store_relaxed(counts->wanted[database_place()], true); }
 
-void settle_write_counts() { engine::store_relaxed(counts->settled, true); }
-
-void count_prepared_at_commit() { commits_unknown = true; }
+void settle_write_counts() { engine::store_release(counts->settled, true); }
 
 void count_refresh_at_commit(Oid view) {
   if (refreshed_count < kMostRefreshed)

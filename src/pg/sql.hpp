@@ -31,10 +31,10 @@ inline Argument of_text(const char* value) {
   return value == nullptr ? null_of(TEXTOID) : Argument{TEXTOID, CStringGetTextDatum(value), false};
 }
 
-// $1… are the arguments. How many rows it gave or touched; they can be read until the next statement.
+// $1… are the arguments. How many rows it gave or touched.
 uint64_t run_sql(const char* statement, std::initializer_list<Argument> arguments = {});
 
-// A value of the last statement's rows; both numbers count from 0. It lives as long as they do, until SPI_finish; a
+// A value of SPI_tuptable, which the next statement sets anew; both numbers count from 0. It lives until SPI_finish; a
 // text is a copy in the current memory context.
 struct Value {
   Datum datum;
@@ -42,5 +42,6 @@ struct Value {
 };
 Value value_at(uint64_t row, int column);
 char* text_at(uint64_t row, int column);  // nullptr: null
+inline int64_t bigint_at(uint64_t row, int column) { return DatumGetInt64(value_at(row, column).datum); }
 
 }  // namespace pgcache::pg

@@ -2,6 +2,7 @@
 
 #include "pg/compat.hpp"
 #include "pg/extension_owner.hpp"
+#include "pg/names.hpp"
 #include "watches/table_tree.hpp"
 #include "watches/watch_triggers.hpp"
 
@@ -24,11 +25,6 @@ extern "C" {
 namespace pgcache {
 
 namespace {
-
-// "schema"."table", for statements.
-char* quoted_relation(Oid relation) {
-  return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relation)), get_rel_name(relation));
-}
 
 bool changing = false;
 
@@ -115,7 +111,7 @@ void create_trigger(const Watch& watch, Oid table_id, Role role, WatchPart part)
   constexpr const char* kTransitionTables[kWatchParts] = {" REFERENCING NEW TABLE AS new_rows",
                                                           " REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows",
                                                           " REFERENCING OLD TABLE AS old_rows", "", ""};
-  const char* table = quoted_relation(table_id);
+  const char* table = pg::qualified_name(table_id);
   const bool with_columns = has_columns(table_id, watch.columns);
   const char* name = trigger_name(watch.id, part);
   const bool each_row = part == WatchPart::replicated;
@@ -132,7 +128,7 @@ void create_trigger(const Watch& watch, Oid table_id, Role role, WatchPart part)
 }
 
 void drop_trigger(const WatchTrigger& trigger) {
-  run(psprintf("DROP TRIGGER %s ON %s", quote_identifier(NameStr(trigger.name)), quoted_relation(trigger.relation)));
+  run(psprintf("DROP TRIGGER %s ON %s", quote_identifier(NameStr(trigger.name)), pg::qualified_name(trigger.relation)));
 }
 
 uint32_t wanted_parts(Oid table, Role role) {
@@ -235,7 +231,7 @@ List* read_coverages(const List* triggers) {
 void enable(const WatchTrigger& trigger) {
   const bool each_row = trigger.part == WatchPart::replicated;
   if (trigger.enabled == (each_row ? TRIGGER_FIRES_ON_REPLICA : TRIGGER_FIRES_ALWAYS)) return;
-  run(psprintf("ALTER TABLE ONLY %s ENABLE %s TRIGGER %s", quoted_relation(trigger.relation),
+  run(psprintf("ALTER TABLE ONLY %s ENABLE %s TRIGGER %s", pg::qualified_name(trigger.relation),
                each_row ? "REPLICA" : "ALWAYS", quote_identifier(NameStr(trigger.name))));
 }
 

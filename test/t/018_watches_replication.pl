@@ -160,6 +160,38 @@ $publisher->wait_for_catchup('sub');
 like(ask(q{SELECT gone('parted')}), qr/\b1a\b.*\b1d\b.*\b2a\b/, 'COMMIT PREPARED');
 changes('prepared again', 'parted', q{BEGIN; INSERT INTO parted VALUES (3, 'a'); PREPARE TRANSACTION 'two'}, '');
 changes('ROLLBACK PREPARED', 'parted', q{ROLLBACK PREPARED 'two'}, '');
+
+note 'materialized views over replicated tables';
+
+# The outcome of a round of the subscriber's view, and whether it has the table's rows then.
+sub round_of_view {
+	my $done = q{SELECT count(*) FROM matview_history WHERE outcome <> 'running'};
+	my $before = ask($done);
+	ask(q{UPDATE pgcache.matview_states SET next_run = now(); SELECT pgcache.notify_scheduler()});
+	$subscriber->poll_query_until('postgres', "SELECT ($done) > $before") or die 'no round';
+	return ask(q{SELECT (SELECT outcome FROM matview_history ORDER BY id DESC LIMIT 1), (SELECT count FROM counted) = (SELECT count(*) FROM parted)});
+}
+ask(q{SET client_min_messages = error; CREATE MATERIALIZED VIEW counted AS SELECT count(*) FROM parted; SELECT matview_schedule('counted', every => '10000 days')});
+$subscriber->poll_query_until('postgres', q{SELECT count(*) = 1 FROM matview_history WHERE outcome = 'refreshed'}) or die;
+is(round_of_view(), 'unchanged|t', 'nothing has come');
+publish(q{INSERT INTO parted VALUES (50, 'a')});
+$publisher->wait_for_catchup('sub');
+is(round_of_view(), 'refreshed|t', 'a row has come');
+is(round_of_view(), 'unchanged|t', 'and no more');
+publish(q{BEGIN; INSERT INTO parted VALUES (51, 'a'); PREPARE TRANSACTION 'three'});
+$publisher->wait_for_catchup('sub');
+is(ask('SELECT count(*) FROM pg_prepared_xacts'), 1, 'one is prepared');
+is(round_of_view(), 'refreshed|t', 'as long as it is, nobody can tell');
+publish(q{COMMIT PREPARED 'three'});
+$publisher->wait_for_catchup('sub');
+is(ask('SELECT count(*) FROM pg_prepared_xacts'), 0, 'it is committed');
+is(round_of_view(), 'refreshed|t', 'its row has come');
+is(round_of_view(), 'unchanged|t', 'and no more');
+publish(q{BEGIN; INSERT INTO parted VALUES (52, 'a'); PREPARE TRANSACTION 'four'});
+$publisher->wait_for_catchup('sub');
+publish(q{COMMIT PREPARED 'four'});
+$publisher->wait_for_catchup('sub');
+is(round_of_view(), 'refreshed|t', 'prepared and committed between two rounds');
 publish(q{BEGIN; INSERT INTO parted VALUES (4, 'a'); PREPARE TRANSACTION 'two'});
 $publisher->wait_for_catchup('sub');
 $subscriber->restart;

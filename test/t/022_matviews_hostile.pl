@@ -99,11 +99,12 @@ is(outcome('guest', 'SET ROLE alice; ' . $calls[2]), '', 'until it becomes the o
 
 SKIP: {
 	skip 'MAINTAIN came with PostgreSQL 17', 4 if $server->pg_version < 17;
-	ask('GRANT MAINTAIN ON alice.v TO mallory');
+	ask('GRANT MAINTAIN ON alice.v TO mallory; GRANT USAGE ON SCHEMA alice TO mallory');
 	is(outcome('mallory', $calls[2]), '', 'MAINTAIN is enough to refresh');
 	is(outcome('mallory', $_), '42501', "but not: $_") for @calls[ 0, 1 ];
 	ask('REVOKE MAINTAIN ON alice.v FROM mallory');
 	is(outcome('mallory', $calls[2]), '42501', 'and without it nothing is');
+	ask('REVOKE USAGE ON SCHEMA alice FROM mallory');
 }
 
 note 'becoming somebody else';

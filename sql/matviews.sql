@@ -111,6 +111,12 @@ CREATE MATERIALIZED VIEW copied AS SELECT customer, id AS number, note FROM orde
 SELECT matview_schedule('copied', every => '1 day') > 0 AS scheduled;
 CREATE MATERIALIZED VIEW joined AS SELECT a.id, b.day, a.note FROM orders a JOIN orders b USING (customer);
 SELECT matview_schedule('joined', every => '1 day') > 0 AS scheduled;
+CREATE MATERIALIZED VIEW expanded AS SELECT customer, unnest(array_agg(id)) AS id FROM orders GROUP BY customer;
+SELECT matview_schedule('expanded', every => '1 day') > 0 AS scheduled;
+CREATE TABLE parent (id int PRIMARY KEY, x int);
+CREATE TABLE child () INHERITS (parent);
+CREATE MATERIALIZED VIEW inherited AS SELECT id, x FROM parent;
+SELECT matview_schedule('inherited', every => '1 day') > 0 AS scheduled;
 CREATE MATERIALIZED VIEW notes AS SELECT note FROM orders;
 SELECT matview_schedule('notes', every => '1 day') > 0 AS scheduled;
 SELECT matview_schedule('notes', every => '1 day', concurrently => true);

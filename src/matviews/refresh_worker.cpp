@@ -248,13 +248,16 @@ bool has_schedules() {
 
 // If something in there has to wait for a user, it is done another time.
 void put_database_in_order() {
-  failure_in([] {
+  const Failure* failure = failure_in([] {
     in_transaction([] {
       if (!schedules_exist()) return;
       lock_plan();
       put_in_order(pg::clock_now());
     });
   });
+  if (failure != nullptr)
+    ereport(LOG, (errmsg("pgcache will put its schedules in order later: SQLSTATE %s", failure->code),
+                  errhidestmt(true), errhidecontext(true)));
 }
 
 // When it was last looked what is due, by the schedules' clock.

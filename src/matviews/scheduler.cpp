@@ -240,8 +240,8 @@ BackgroundWorkerHandle* launch(int slot, uint32_t generation) {
   return registered ? handle : nullptr;
 }
 
-// False: no process or slot is free.
-bool start_worker(Database& database, TimestampTz real_now) {
+// Later, if no process or slot is free.
+void start_worker(Database& database, TimestampTz real_now) {
   uint32_t generation = 0;
   const std::optional<int> slot = take_slot(database.oid, &generation);
   BackgroundWorkerHandle* handle = slot ? launch(*slot, generation) : nullptr;
@@ -249,14 +249,13 @@ bool start_worker(Database& database, TimestampTz real_now) {
     if (slot) free_slot(*slot);
     pause(database, real_now);
     ++database.failures;
-    return false;
+    return;
   }
   workers[*slot] = {database.oid, handle};
   ++worker_count;
   ++database.workers;
   database.noticed = database.wants_helper = false;
   database.served = ++workers_started;
-  return true;
 }
 
 // ---- who is next

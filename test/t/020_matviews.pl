@@ -199,9 +199,15 @@ note 'a schedule that cannot be read';
 # As of a dump from a server with other time zones.
 ask(q{SELECT matview_schedule('lowest', every => '1 hour'); SELECT matview_schedule('v', every => '1 hour', only_if_changed => false)});
 runs();
-ask(q{UPDATE pgcache.matview_schedules SET every = NULL, cron = '0 0 * * *', timezone = 'Atlantis/Capital' WHERE view_name = 'lowest'});
+ask(q{CREATE MATERIALIZED VIEW divided AS SELECT 1 / x FROM (VALUES (0)) zero (x) WITH NO DATA;
+	SELECT matview_schedule('divided', every => '1 hour', jitter => '1 minute')});
+runs();
+ask(q{UPDATE pgcache.matview_schedules SET every = NULL, cron = '0 0 * * *', timezone = 'Atlantis/Capital' WHERE view_name IN ('lowest', 'divided')});
 at('01 14:00');
 ok($server->poll_query_until('postgres', q{SELECT last_run = '2030-01-01 14:00' FROM matview_status WHERE view = 'public.v'}), 'does not stop the others');
+ok($server->poll_query_until('postgres', q{SELECT last_run = '2030-01-01 14:00' AND state = 'failing' FROM matview_status WHERE view = 'public.divided'}), 'one that fails, with a jitter');
+is(ask(q{SELECT next_run - '2030-01-01 14:00' BETWEEN '1 second' AND '1 hour' FROM matview_status WHERE view = 'public.divided'}), 't', 'is tried again after a while');
+ask(q{SELECT matview_unschedule('divided'); DROP MATERIALIZED VIEW divided});
 ask(q{UPDATE pgcache.matview_schedules SET every = '1 hour', cron = NULL, timezone = 'UTC' WHERE view_name = 'lowest'});
 runs();
 forget();

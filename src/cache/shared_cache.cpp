@@ -5,13 +5,13 @@
 #include "pg/clock.hpp"
 #include "pg/lwlocks.hpp"
 #include "pg/preload.hpp"
+#include "pg/shared_memory.hpp"
 #include "pg/transactions.hpp"
 
 extern "C" {
 #include "access/xlog.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
-#include "storage/shmem.h"
 }
 
 namespace pgcache {
@@ -38,10 +38,6 @@ namespace {
 
 SharedState* shared_state = nullptr;
 
-constexpr const char* kTranche = "pgcache";
-shmem_request_hook_type previous_request_hook = nullptr;
-shmem_startup_hook_type previous_startup_hook = nullptr;
-
 size_t state_bytes() {
   return TYPEALIGN(64, offsetof(SharedState, statistics) + Statistics::size(static_cast<uint32_t>(MaxBackends)));
 }
@@ -49,12 +45,6 @@ size_t state_bytes() {
 engine::Buffer cache_memory() { return {reinterpret_cast<std::byte*>(shared_state) + state_bytes(), memory_setting()}; }
 
 int lock_count() { return static_cast<int>(engine::Cache::lock_count(memory_setting())); }
-
-void request_shared_memory() {
-  if (previous_request_hook != nullptr) previous_request_hook();
-  RequestAddinShmemSpace(add_size(state_bytes(), memory_setting()));
-  RequestNamedLWLockTranche(kTranche, lock_count() + 1);  // the last guards the statistics
-}
 
 // What the postmaster remembers of the cache that a crash has ended.
 engine::Version crashed_at = 0;
@@ -77,16 +67,10 @@ engine::Version sequence_floor() {
   return std::max((age << 16) / 1000, crashed_at);
 }
 
-void start_shared_memory() {
-  if (previous_startup_hook != nullptr) previous_startup_hook();
-  bool found = false;
-  LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
-  shared_state =
-      static_cast<SharedState*>(ShmemInitStruct("pgcache", add_size(state_bytes(), memory_setting()), &found));
-  LWLockRelease(AddinShmemInitLock);
+void start(void* memory, LWLockPadded* locks, bool is_new) {
+  shared_state = static_cast<SharedState*>(memory);
   internal::standby = &shared_state->standby;
-  LWLockPadded* const locks = GetNamedLWLockTranche(kTranche);
-  if (!found) {
+  if (is_new) {
     memset(static_cast<void*>(shared_state), 0, offsetof(SharedState, statistics));
     shared_state->locks = locks;
     statistics_format(shared_state->statistics, static_cast<uint32_t>(MaxBackends), &locks[lock_count()].lock);
@@ -101,14 +85,16 @@ void start_shared_memory() {
   cache = engine::Cache::attach(cache_memory(), pg::lwlock_environment(locks));
 }
 
+constexpr pg::SharedMemory kSharedMemory = {
+    .name = "pgcache",
+    .bytes = [] { return add_size(state_bytes(), memory_setting()); },
+    .locks = [] { return lock_count() + 1; },  // the last guards the statistics
+    .start = start,
+};
+
 }  // namespace
 
-void install_shared_cache() {
-  previous_request_hook = shmem_request_hook;
-  shmem_request_hook = request_shared_memory;
-  previous_startup_hook = shmem_startup_hook;
-  shmem_startup_hook = start_shared_memory;
-}
+void install_shared_cache() { pg::install_shared_memory(kSharedMemory); }
 
 bool cache_is_shared() { return shared_state != nullptr; }
 

@@ -2,13 +2,12 @@
 
 #include "engine/shared.hpp"
 #include "pg/compat.hpp"
+#include "pg/shared_memory.hpp"
 
 extern "C" {
 #include "portability/instr_time.h"
 #include "storage/condition_variable.h"
 #include "storage/ipc.h"
-#include "storage/lwlock.h"
-#include "storage/shmem.h"
 #include "utils/wait_event.h"
 }
 
@@ -16,7 +15,6 @@ namespace pgcache {
 
 namespace {
 
-constexpr const char* kTranche = "pgcache_fetch";
 constexpr uint32_t kProbes = 16;
 
 struct alignas(64) Flight {
@@ -36,33 +34,22 @@ struct Flights {
 
 Flights* flights = nullptr;
 LWLock* lock = nullptr;
-shmem_request_hook_type previous_request_hook = nullptr;
-shmem_startup_hook_type previous_startup_hook = nullptr;
 
 uint32_t place_count() { return std::bit_ceil(static_cast<uint32_t>(MaxBackends * kFlightsPerBackend)); }
 
 size_t shared_bytes() { return offsetof(Flights, places) + place_count() * sizeof(Flight) + 64; }
 
-void request_shared_memory() {
-  if (previous_request_hook != nullptr) previous_request_hook();
-  RequestAddinShmemSpace(shared_bytes());
-  RequestNamedLWLockTranche(kTranche, 1);
+void start(void* memory, LWLockPadded* locks, bool is_new) {
+  flights = reinterpret_cast<Flights*>(TYPEALIGN(64, memory));
+  lock = &locks->lock;
+  if (!is_new) return;
+  memset(memory, 0, shared_bytes());
+  flights->mask = place_count() - 1;
+  for (uint32_t i = 0; i <= flights->mask; ++i) ConditionVariableInit(&flights->places[i].landed);
 }
 
-void start_shared_memory() {
-  if (previous_startup_hook != nullptr) previous_startup_hook();
-  bool found = false;
-  LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
-  void* memory = ShmemInitStruct(kTranche, shared_bytes(), &found);
-  flights = reinterpret_cast<Flights*>(TYPEALIGN(64, memory));
-  lock = &GetNamedLWLockTranche(kTranche)->lock;
-  if (!found) {
-    memset(memory, 0, shared_bytes());
-    flights->mask = place_count() - 1;
-    for (uint32_t i = 0; i <= flights->mask; ++i) ConditionVariableInit(&flights->places[i].landed);
-  }
-  LWLockRelease(AddinShmemInitLock);
-}
+constexpr pg::SharedMemory kSharedMemory = {
+    .name = "pgcache_fetch", .bytes = shared_bytes, .locks = [] { return 1; }, .start = start};
 
 uint32_t first_place(const FlightName& name) { return static_cast<uint32_t>(name.key >> 16) ^ name.role; }
 
@@ -91,12 +78,7 @@ void land_all(int, Datum) {
 
 }  // namespace
 
-void install_flights() {
-  previous_request_hook = shmem_request_hook;
-  shmem_request_hook = request_shared_memory;
-  previous_startup_hook = shmem_startup_hook;
-  shmem_startup_hook = start_shared_memory;
-}
+void install_flights() { pg::install_shared_memory(kSharedMemory); }
 
 Boarding board(const FlightName& name, Ticket& ticket) {
   static bool lands_at_exit = false;

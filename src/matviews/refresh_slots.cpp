@@ -4,21 +4,18 @@
 
 #include "engine/shared.hpp"
 #include "pg/compat.hpp"
+#include "pg/shared_memory.hpp"
 
 extern "C" {
 #include "storage/ipc.h"
 #include "storage/latch.h"
-#include "storage/lwlock.h"
 #include "storage/proc.h"
-#include "storage/shmem.h"
 #include "utils/wait_event.h"
 }
 
 namespace pgcache {
 
 namespace {
-
-constexpr const char* kTranche = "pgcache_matviews";
 
 struct Slot {
   SlotState state;
@@ -48,26 +45,17 @@ struct Shared {
 Shared* shared = nullptr;
 LWLock* lock = nullptr;
 int my_slot = -1;
-shmem_request_hook_type previous_request_hook = nullptr;
-shmem_startup_hook_type previous_startup_hook = nullptr;
 
 size_t shared_bytes() { return offsetof(Shared, left) + static_cast<size_t>(MaxBackends) * sizeof(Oid); }
 
-void request_shared_memory() {
-  if (previous_request_hook != nullptr) previous_request_hook();
-  RequestAddinShmemSpace(shared_bytes());
-  RequestNamedLWLockTranche(kTranche, 1);
+void start(void* memory, LWLockPadded* locks, bool is_new) {
+  shared = static_cast<Shared*>(memory);
+  lock = &locks->lock;
+  if (is_new) memset(memory, 0, shared_bytes());
 }
 
-void start_shared_memory() {
-  if (previous_startup_hook != nullptr) previous_startup_hook();
-  bool found = false;
-  LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
-  shared = static_cast<Shared*>(ShmemInitStruct(kTranche, shared_bytes(), &found));
-  lock = &GetNamedLWLockTranche(kTranche)->lock;
-  if (!found) memset(static_cast<void*>(shared), 0, shared_bytes());
-  LWLockRelease(AddinShmemInitLock);
-}
+constexpr pg::SharedMemory kSharedMemory = {
+    .name = "pgcache_matviews", .bytes = shared_bytes, .locks = [] { return 1; }, .start = start};
 
 // Calls work() under the lock. Nothing in it may ERROR.
 template <typename Work>
@@ -130,12 +118,7 @@ void worker_ends(int, Datum) {
 
 }  // namespace
 
-void install_refresh_slots() {
-  previous_request_hook = shmem_request_hook;
-  shmem_request_hook = request_shared_memory;
-  previous_startup_hook = shmem_startup_hook;
-  shmem_startup_hook = start_shared_memory;
-}
+void install_refresh_slots() { pg::install_shared_memory(kSharedMemory); }
 
 // ---- for everybody
 

@@ -2,21 +2,18 @@
 
 #include "engine/shared.hpp"
 #include "pg/compat.hpp"
+#include "pg/shared_memory.hpp"
 
 extern "C" {
 #include "access/xact.h"
 #include "common/hashfn.h"
 #include "pgstat.h"
-#include "storage/ipc.h"
-#include "storage/lwlock.h"
-#include "storage/shmem.h"
 }
 
 namespace pgcache {
 
 namespace {
 
-constexpr const char* kName = "pgcache_write_counts";
 constexpr uint32_t kPlaces = 32'768;  // in a row
 constexpr uint32_t kDatabasePlaces = 1024;
 constexpr uint32_t kViewPlaces = 4096;
@@ -38,25 +35,17 @@ bool relations_are_known = false;
 constexpr int kMostRefreshed = 16;
 Oid refreshed_views[kMostRefreshed];
 int refreshed_count = 0;
-shmem_request_hook_type previous_request_hook = nullptr;
-shmem_startup_hook_type previous_startup_hook = nullptr;
 
-void request_shared_memory() {
-  if (previous_request_hook != nullptr) previous_request_hook();
-  RequestAddinShmemSpace(sizeof(Counts));
-}
-
-void start_shared_memory() {
-  if (previous_startup_hook != nullptr) previous_startup_hook();
-  bool found = false;
-  LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
-  counts = static_cast<Counts*>(ShmemInitStruct(kName, sizeof(Counts), &found));
-  LWLockRelease(AddinShmemInitLock);
-  if (found) return;
+void start(void* memory, LWLockPadded*, bool is_new) {
+  counts = static_cast<Counts*>(memory);
+  if (!is_new) return;
   memset(static_cast<void*>(counts), 0, sizeof(Counts));
   if (!pg_strong_random(&counts->life, sizeof counts->life))
     ereport(FATAL, (errmsg("could not generate random numbers")));
 }
+
+constexpr pg::SharedMemory kSharedMemory = {
+    .name = "pgcache_write_counts", .bytes = [] { return sizeof(Counts); }, .locks = [] { return 0; }, .start = start};
 
 uint32_t database_place() { return murmurhash32(MyDatabaseId) % kDatabasePlaces; }
 
@@ -125,10 +114,7 @@ void at_end(XactEvent event, void*) {
 }  // namespace
 
 void install_write_counts() {
-  previous_request_hook = shmem_request_hook;
-  shmem_request_hook = request_shared_memory;
-  previous_startup_hook = shmem_startup_hook;
-  shmem_startup_hook = start_shared_memory;
+  pg::install_shared_memory(kSharedMemory);
   RegisterXactCallback(at_end, nullptr);
 }
 

@@ -1,0 +1,53 @@
+// How each algorithm counts, but `exact`, which keeps a log (hit_log.hpp). Pure rules over one count.
+//
+// Guaranteed, for any sequence of calls with one limit whose times do not decrease:
+//  - gcra takes at most burst + floor(w * quota / period) within any w microseconds; fixed, sliding and calendar at
+//  most
+//    twice the quota within any period.
+//  - `wait` is the least wait after which the same cost is there; nothing is rounded but the result, up.
+//  - No call waits longer than one period after the last charge (gcra: than the burst takes to refill), also where the
+//    limit was lowered in between.
+// The limit may change from call to call: a count holds what was taken, not what is left.
+#pragma once
+
+#include "limits/limit.hpp"
+
+namespace pgcache::limits {
+
+// What is kept. A count with nothing taken is not kept at all.
+struct Count {
+  int64_t charged_at;  // the last time that something was taken
+  int64_t fresh_at;    // from then on it equals no count; of a block, its end
+  // Of gcra, what was in use at charged_at: whole units, and parts of which a unit has as many as the period has
+  // microseconds. Of sliding, what was taken in the window of charged_at, and in the one before. Of fixed and calendar
+  // only the former.
+  uint64_t used;
+  uint64_t rest;
+};
+
+// The count as it is now: what has run off is gone. Only what `take` has made of it is stored.
+[[nodiscard]] Count at(const Count& stored, const Limit& limit, int64_t now) noexcept;
+
+// These ask about what `at` returned, with the same time. cost: 1 to the capacity.
+[[nodiscard]] int64_t remaining(const Count& count, const Limit& limit, int64_t now) noexcept;
+[[nodiscard]] int64_t wait(const Count& count, const Limit& limit, int64_t cost, int64_t now) noexcept;
+[[nodiscard]] int64_t reset(const Count& count, const Limit& limit, int64_t now) noexcept;
+void take(Count& count, const Limit& limit, int64_t cost, int64_t now) noexcept;
+
+// From what is stored, whatever the time.
+void give_back(Count& stored, const Limit& limit, int64_t cost) noexcept;
+
+// The clock was set back to before the last charge: it counts as made now.
+void set_back(Count& stored, const Limit& limit, int64_t now) noexcept;
+
+// Microseconds until the whole burst is there, rounded up; nothing over kLongestSpan.
+struct Refill {
+  bool in_range;
+  int64_t microseconds;
+};
+[[nodiscard]] Refill refill_time(const Limit& limit) noexcept;
+
+// When the unit of the calendar ends in which the time lies, in UTC.
+[[nodiscard]] int64_t end_of_unit(CalendarUnit unit, int64_t time) noexcept;
+
+}  // namespace pgcache::limits

@@ -13,6 +13,7 @@ SQL_PARTS = \
 	src/fetch/fetch.sql \
 	src/watches/watches.sql \
 	src/matviews/matviews.sql \
+	src/limits/limits.sql \
 	src/pg/privileges.sql
 
 SOURCES := $(sort $(wildcard src/*.cpp src/*/*.cpp))

@@ -65,6 +65,7 @@ SELECT substring(obj_description(oid, 'pg_proc') FROM 'Example: (.*)$') AS examp
 WHERE obj_description(oid, 'pg_proc') LIKE '%Example: %' AND pronamespace <> 'pgcache'::regnamespace
 ORDER BY proname COLLATE "C" \gexec
 DROP TABLE users;
+SELECT rate_limit_reset('login:203.0.113.9'), rate_limit_reset('search:42');
 SELECT matview_unschedule('dashboard_stats');
 DROP MATERIALIZED VIEW dashboard_stats;
 

@@ -6,6 +6,8 @@
 #include "fetch/fetch_query.hpp"
 #include "fetch/fetch_settings.hpp"
 #include "fetch/flights.hpp"
+#include "limits/limit_settings.hpp"
+#include "limits/shared_limits.hpp"
 #include "matviews/matview_settings.hpp"
 #include "matviews/notifications.hpp"
 #include "matviews/refresh_slots.hpp"
@@ -33,6 +35,7 @@ void _PG_init(void) {
   pgcache::define_cache_settings();
   pgcache::define_fetch_settings();
   pgcache::define_matview_settings();
+  pgcache::define_limit_settings();
   pgcache::pg::define_clock_settings();
   MarkGUCPrefixReserved("pgcache");
   // Loaded later, the module answers every call with what to do about it.
@@ -43,6 +46,7 @@ void _PG_init(void) {
   pgcache::install_dropped_databases();
   pgcache::install_publication();
   pgcache::install_table_changes();
+  pgcache::install_shared_limits();
   pgcache::install_refresh_slots();
   pgcache::install_write_counts();
   pgcache::install_notifications();

@@ -52,6 +52,11 @@ UPDATE app.orders SET total = 1000 WHERE id = 1;
 SELECT cache_get('total:1');
 SELECT cache_fetch('total:1', 'SELECT sum(total) FROM app.orders WHERE customer = $1', '1 hour', '[1]', ARRAY['customer:1']);
 
+\echo '-- A rate limit: three a minute.'
+SELECT rate_limit_reset('login:203.0.113.9') >= 0 AS fresh;
+SELECT allowed, remaining, retry_after FROM rate_limit('login:203.0.113.9', 3, '1 minute', cost => 3);
+SELECT allowed, remaining, retry_after < '21 seconds' AS soon, reason FROM rate_limit('login:203.0.113.9', 3, '1 minute');
+
 \echo '-- A materialized view that refreshes itself.'
 CREATE MATERIALIZED VIEW app.revenue AS SELECT customer, sum(total) FROM app.orders GROUP BY customer WITH NO DATA;
 CREATE UNIQUE INDEX ON app.revenue (customer);

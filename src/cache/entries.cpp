@@ -5,7 +5,6 @@
 extern "C" {
 #include "access/parallel.h"
 #include "catalog/pg_type.h"
-#include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 }
 
@@ -24,16 +23,7 @@ uint64_t checked_tag(const struct varlena* text) {
 }  // namespace
 
 engine::Key checked_key(const struct varlena* text) {
-  const std::string_view bytes = pg::view_of(text);
-  if (unlikely(bytes.empty()))
-    ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("cache key must not be empty: ''")));
-  if (unlikely(bytes.size() > engine::kMaxKeyBytes))
-    ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-                    errmsg("cache key is %zu bytes long, the limit is %zu", bytes.size(), engine::kMaxKeyBytes),
-                    errdetail("The key begins with \"%s\".",
-                              pnstrdup(bytes.data(), pg_mbcliplen(bytes.data(), static_cast<int>(bytes.size()), 64))),
-                    errhint("Use a hash of the long part, such as md5().")));
-  return cache.key(my_database, bytes);
+  return cache.key(my_database, pg::checked_key(text, "cache key"));
 }
 
 engine::Key required_key(FunctionCallInfo fcinfo, int number) {

@@ -208,7 +208,7 @@ void give_back(Count& stored, const Limit& limit, int64_t cost) noexcept {
 
 void set_back(Count& stored, const Limit& limit, int64_t now) noexcept {
   stored.fresh_at = limit.algorithm == Algorithm::calendar ? end_of_unit(static_cast<CalendarUnit>(limit.period), now)
-                                                           : stored.fresh_at - (stored.charged_at - now);
+                                                           : later(now, stored.fresh_at - stored.charged_at);
   stored.charged_at = now;
 }
 

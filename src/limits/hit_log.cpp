@@ -126,16 +126,16 @@ void HitLog::append(int64_t units, int64_t period, int64_t now) noexcept {
 
 void HitLog::set_back(int64_t now) noexcept {
   const Chain log = chain();
-  const int64_t by = count_.charged_at - now;
   for (uint32_t block = log.head, left = log.size, place = log.first; left > 0; --left) {
-    pool_.blocks[block].times[place] -= by;
+    int64_t& time = pool_.blocks[block].times[place];
+    time = now - (count_.charged_at - time);
     if (++place == kTimesPerBlock) {
       place = 0;
       block = pool_.blocks[block].next;
     }
   }
-  count_.charged_at -= by;
-  count_.fresh_at -= by;
+  count_.fresh_at = later(now, count_.fresh_at - count_.charged_at);
+  count_.charged_at = now;
 }
 
 }  // namespace pgcache::limits

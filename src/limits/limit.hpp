@@ -1,4 +1,5 @@
-// What a limit is, and what is answered. Times are microseconds since 2000-01-01, waits are microseconds.
+// What a limit is, and what is answered. Times are microseconds since 2000-01-01, not before it; waits are
+// microseconds.
 #pragma once
 
 #include <cstdint>
@@ -29,6 +30,7 @@ constexpr int64_t kNever = -1;
 
 struct Verdict {
   bool allowed;
+  bool lacks_room;  // for the count, or for a block
   Reason reason;
   int64_t remaining;      // after the call
   int64_t retry_after;    // kNever: the same call can never succeed

@@ -21,7 +21,7 @@ uint64_t block_name(const Key& key) noexcept { return key.second & ~kHasLog; }
 
 uint64_t count_name(const Key& key, const Limit& limit) noexcept {
   const auto algorithm = static_cast<uint64_t>(limit.algorithm) + 1;
-  const uint64_t name = key.second + scrambled(static_cast<uint64_t>(limit.period) ^ algorithm << 61);
+  const uint64_t name = key.second + scrambled(scrambled(static_cast<uint64_t>(limit.period)) + algorithm);
   return (name & ~kHasLog) | (limit.algorithm == Algorithm::exact ? kHasLog : 0);
 }
 
@@ -275,6 +275,7 @@ std::optional<LimitTable::Hold::Found> LimitTable::Hold::find_in_time(const Limi
 
 LimitTable::Hold::Standing LimitTable::Hold::standing(const Cell& cell, const Limit& limit,
                                                       int64_t now) const noexcept {
+  if (limit.quota == 0) return {{}, 0, 0};
   if (!cell) return {{}, limit.capacity(), 0};
   if (limit.algorithm == Algorithm::exact) {
     const HitLog log(cell.count(), pool_);
@@ -300,6 +301,7 @@ Verdict LimitTable::Hold::judge(const Found& found, const Standing& standing, co
   const int64_t blocked_for = is_blocked ? found.block.count().fresh_at - now : 0;
   Verdict verdict{
       .allowed = false,
+      .lacks_room = false,
       .reason = Reason::none,
       .remaining = is_blocked ? 0 : standing.remaining,
       .retry_after = kNever,
@@ -370,6 +372,7 @@ LimitTable::Hold::Taken LimitTable::Hold::take(Cell cell, const Standing& standi
 
 void LimitTable::Hold::be_full(const Request& request, const Attempt& attempt, Verdict& verdict) noexcept {
   ++partition_.no_room;
+  verdict.lacks_room = true;
   verdict.reason = Reason::memory_full;
   verdict.allowed = request.allow_when_full;
   if (verdict.allowed) {
@@ -387,6 +390,7 @@ void LimitTable::Hold::block_for(const Cell& found, int64_t duration, int64_t no
   const Cell cell = found ? found : new_cell(block_name(key_), now);
   if (!cell) {
     ++partition_.no_room;
+    verdict.lacks_room = true;
     return;
   }
   cell.count() = {.charged_at = now, .fresh_at = later(now, duration), .used = 0, .rest = 0};

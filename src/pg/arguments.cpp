@@ -5,6 +5,7 @@
 extern "C" {
 #include "catalog/pg_type.h"
 #include "common/int.h"
+#include "mb/pg_wchar.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -18,29 +19,49 @@ const char* text_of(const Interval* interval) {
   return DatumGetCString(DirectFunctionCall1(interval_out, PointerGetDatum(interval)));
 }
 
-[[noreturn]] void raise_null(const char* name) {
-  ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("%s must not be null", name)));
-}
-
 }  // namespace
 
+void require_not_null(FunctionCallInfo fcinfo, int number, const char* name) {
+  if (unlikely(PG_ARGISNULL(number)))
+    ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("%s must not be null", name)));
+}
+
 struct varlena* required_varlena(FunctionCallInfo fcinfo, int number, const char* name) {
-  if (PG_ARGISNULL(number)) raise_null(name);
+  require_not_null(fcinfo, number, name);
   return PG_DETOAST_DATUM_PACKED(PG_GETARG_DATUM(number));
 }
 
-engine::Milliseconds ttl_milliseconds(const Interval* ttl, const char* name) {
-  const int infinity = infinity_of(ttl);
-  if (infinity > 0) return 0;
-  const int64_t days = ttl->day + int64_t{ttl->month} * DAYS_PER_MONTH;
+std::string_view checked_key(const struct varlena* text, const char* what) {
+  const std::string_view bytes = view_of(text);
+  if (unlikely(bytes.empty()))
+    ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("%s must not be empty: ''", what)));
+  if (unlikely(bytes.size() > engine::kMaxKeyBytes))
+    ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+                    errmsg("%s is %zu bytes long, the limit is %zu", what, bytes.size(), engine::kMaxKeyBytes),
+                    errdetail("The key begins with \"%s\".",
+                              pnstrdup(bytes.data(), pg_mbcliplen(bytes.data(), static_cast<int>(bytes.size()), 64))),
+                    errhint("Use a hash of the long part, such as md5().")));
+  return bytes;
+}
+
+int64_t microseconds_of(const Interval* interval) {
+  const int infinity = infinity_of(interval);
+  if (infinity != 0) return infinity > 0 ? PG_INT64_MAX : PG_INT64_MIN;
+  const int64_t days = interval->day + int64_t{interval->month} * DAYS_PER_MONTH;
   int64_t microseconds;
   if (pg_mul_s64_overflow(days, USECS_PER_DAY, &microseconds) ||
-      pg_add_s64_overflow(microseconds, ttl->time, &microseconds))
-    microseconds = days < 0 ? -1 : PG_INT64_MAX - 999;
-  if (infinity < 0 || microseconds < 0)
+      pg_add_s64_overflow(microseconds, interval->time, &microseconds))
+    return days < 0 ? PG_INT64_MIN : PG_INT64_MAX;
+  return microseconds;
+}
+
+engine::Milliseconds ttl_milliseconds(const Interval* ttl, const char* name) {
+  if (infinity_of(ttl) > 0) return 0;
+  const int64_t microseconds = microseconds_of(ttl);
+  if (microseconds < 0)
     ereport(ERROR,
             (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("%s must not be negative: %s", name, text_of(ttl))));
-  const int64_t milliseconds = (microseconds + 999) / 1000;
+  const int64_t milliseconds = microseconds / 1000 + (microseconds % 1000 > 0 ? 1 : 0);
   if (milliseconds > engine::kMaxTtl)
     ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
                     errmsg("%s must not be over %d days: %s", name, static_cast<int>(engine::kMaxTtl / 86'400'000),

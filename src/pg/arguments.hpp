@@ -17,6 +17,15 @@ inline engine::Bytes bytes_of(const struct varlena* value) {
 // The argument, detoasted; 22004 naming it if it is NULL.
 struct varlena* required_varlena(FunctionCallInfo fcinfo, int number, const char* name);
 
+// 22004 naming the argument if it is NULL.
+void require_not_null(FunctionCallInfo fcinfo, int number, const char* name);
+
+// The bytes of a key, 1 to 1,024; 22023 otherwise, naming it as `what`.
+std::string_view checked_key(const struct varlena* text, const char* what);
+
+// A day counts 24 hours, a month 30 days. Saturates; infinite intervals are the extremes.
+int64_t microseconds_of(const Interval* interval);
+
 // Milliseconds, rounded up; 0 for no end. 22023 naming the argument if it is negative or over the engine's longest.
 engine::Milliseconds ttl_milliseconds(const Interval* ttl, const char* name = "ttl");
 

@@ -10,31 +10,46 @@ extern "C" {
 
 namespace pgcache::pg {
 
-std::optional<ClusterMoment> clean_shutdown_moment() {
-  ClusterMoment moment{};
-  bool clean = false;
+namespace {
+
+// Nothing if it can't be read, or is damaged. Never raises.
+std::optional<ControlFileData> control_file() {
+  static ControlFileData content;
+  bool intact = false;
   MemoryContext caller = CurrentMemoryContext;
   PG_TRY();
   {
-    bool intact = false;
     ControlFileData* control = get_controlfile(DataDir, &intact);
-    clean = intact && control->state == DB_SHUTDOWNED;
-    moment.system_identifier = control->system_identifier;
-    moment.checkpoint = control->checkPoint;
-    moment.next_xid = U64FromFullTransactionId(control->checkPointCopy.nextXid);
-    moment.checkpoint_time = control->checkPointCopy.time;
-    moment.timeline = control->checkPointCopy.ThisTimeLineID;
+    content = *control;
     pfree(control);
   }
   PG_CATCH();
   {
     MemoryContextSwitchTo(caller);
     FlushErrorState();
-    clean = false;
+    intact = false;
   }
   PG_END_TRY();
-  if (!clean) return std::nullopt;
-  return moment;
+  if (!intact) return std::nullopt;
+  return content;
+}
+
+}  // namespace
+
+std::optional<ClusterMoment> clean_shutdown_moment() {
+  const std::optional<ControlFileData> control = control_file();
+  if (!control || control->state != DB_SHUTDOWNED) return std::nullopt;
+  return ClusterMoment{.system_identifier = control->system_identifier,
+                       .checkpoint = control->checkPoint,
+                       .next_xid = U64FromFullTransactionId(control->checkPointCopy.nextXid),
+                       .checkpoint_time = control->checkPointCopy.time,
+                       .timeline = control->checkPointCopy.ThisTimeLineID,
+                       .unused = 0};
+}
+
+bool is_shut_down() {
+  const std::optional<ControlFileData> control = control_file();
+  return control && (control->state == DB_SHUTDOWNED || control->state == DB_SHUTDOWNED_IN_RECOVERY);
 }
 
 bool recovery_requested() {

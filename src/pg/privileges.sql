@@ -148,6 +148,15 @@ BEGIN
         RETURN NEXT;
     END IF;
 
+    IF preloaded AND installed = library THEN
+        SELECT s.no_room, format('%s of %s places taken; %s calls found none', s.cells, s.cells_max, s.no_room)
+        INTO lost, detail FROM pgcache.rate_limit_statistics() s;
+        item := 'rate_limits'; ok := lost = 0;
+        fix := CASE WHEN NOT ok THEN format('ALTER SYSTEM SET pgcache.rate_limit_memory = ''%s MB''; -- then restart the server',
+            pg_size_bytes(current_setting('pgcache.rate_limit_memory')) / 1024 / 1024 * 2) END;
+        RETURN NEXT;
+    END IF;
+
     SELECT string_agg(format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC;', p.oid::regprocedure), ' ' ORDER BY p.oid::regprocedure::text)
     INTO open_objects
     FROM pg_depend d

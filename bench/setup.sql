@@ -9,6 +9,13 @@ CREATE FUNCTION floor_get(key text) RETURNS jsonb
     AS '$libdir/pgcache', 'pgcache_floor_get' LANGUAGE C VOLATILE STRICT PARALLEL SAFE;
 CREATE FUNCTION floor_set(key text, value jsonb, ttl interval DEFAULT NULL, mode text DEFAULT 'always', keep_ttl boolean DEFAULT false, if_version bigint DEFAULT NULL, tags text[] DEFAULT NULL, immediate boolean DEFAULT false) RETURNS boolean
     AS '$libdir/pgcache', 'pgcache_floor_set' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+-- src/limits/benchmark_floor.cpp, declared as rate_limit and rate_limit_allowed are.
+CREATE FUNCTION floor_rate_limit(key text, quota bigint, period interval, cost bigint DEFAULT 1, burst bigint DEFAULT NULL, algorithm text DEFAULT 'gcra', block interval DEFAULT NULL,
+        OUT allowed boolean, OUT quota bigint, OUT remaining bigint, OUT retry_after interval, OUT reset_after interval, OUT retry_after_ms bigint, OUT reset_after_ms bigint,
+        OUT blocked_until timestamptz, OUT reason text) RETURNS record
+    AS '$libdir/pgcache', 'pgcache_floor_rate_limit' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+CREATE FUNCTION floor_rate_limit_allowed(key text, quota bigint, period interval, cost bigint DEFAULT 1) RETURNS boolean
+    AS '$libdir/pgcache', 'pgcache_floor_rate_limit_allowed' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 ALTER DATABASE :DBNAME SET benchmark.value = :'value';
 
 -- What a transaction writes that sets an entry too. Waiting for the disk would hide what the entry costs.

@@ -15,7 +15,13 @@ int64_t narrow(Wide value) noexcept {
   return value > static_cast<Wide>(INT64_MAX) ? INT64_MAX : static_cast<int64_t>(value);
 }
 
-Wide ceiling(Wide dividend, Wide divisor) noexcept { return (dividend + divisor - 1) / divisor; }
+// Nearly all fit 64 bits, where a division is several times as fast.
+Wide quotient(Wide dividend, Wide divisor) noexcept {
+  if (((dividend | divisor) >> 64) == 0) return static_cast<uint64_t>(dividend) / static_cast<uint64_t>(divisor);
+  return dividend / divisor;
+}
+
+Wide ceiling(Wide dividend, Wide divisor) noexcept { return quotient(dividend + divisor - 1, divisor); }
 
 // ---- gcra: a bucket that runs dry evenly. Its level is counted in parts, period of which make a unit and quota of
 // which run off each microsecond, so that nothing is rounded.
@@ -25,8 +31,9 @@ Wide level(const Count& count, const Limit& limit) noexcept {
 }
 
 void set_level(Count& count, const Limit& limit, Wide level) noexcept {
-  count.used = static_cast<uint64_t>(level / wide(limit.period));
-  count.rest = static_cast<uint64_t>(level % wide(limit.period));
+  const Wide units = quotient(level, wide(limit.period));
+  count.used = static_cast<uint64_t>(units);
+  count.rest = static_cast<uint64_t>(level - units * wide(limit.period));
 }
 
 Wide capacity_parts(const Limit& limit) noexcept { return wide(limit.burst) * wide(limit.period); }
@@ -46,7 +53,9 @@ Count bucket_at(const Count& stored, const Limit& limit, int64_t now) noexcept {
 }
 
 int64_t run_off_time(const Count& count, const Limit& limit, Wide parts, int64_t now) noexcept {
-  return std::min(narrow(ceiling(parts, wide(limit.quota))), refilled_at(count, limit) - now);
+  const int64_t time = narrow(ceiling(parts, wide(limit.quota)));
+  const Wide stored = level(count, limit) + wide(now - count.charged_at) * wide(limit.quota);
+  return stored > capacity_parts(limit) ? std::min(time, refilled_at(count, limit) - now) : time;
 }
 
 // ---- sliding: windows of the clock
@@ -75,7 +84,7 @@ Wide estimate(const Count& count, const Limit& limit, int64_t now) noexcept {
 
 // How far a window must have gone until `before`, taken in the one before it, leaves `free` units.
 int64_t enough_elapsed(uint64_t before, uint64_t free, int64_t period) noexcept {
-  return period - narrow(static_cast<Wide>(free) * wide(period) / before);
+  return period - narrow(quotient(static_cast<Wide>(free) * wide(period), before));
 }
 
 int64_t windows_wait(const Count& count, const Limit& limit, int64_t cost, int64_t now) noexcept {
@@ -140,12 +149,12 @@ int64_t remaining(const Count& count, const Limit& limit, int64_t now) noexcept 
     case Algorithm::gcra: {
       const Wide full = capacity_parts(limit);
       const Wide in_use = level(count, limit);
-      return in_use >= full ? 0 : narrow((full - in_use) / wide(limit.period));
+      return in_use >= full ? 0 : narrow(quotient(full - in_use, wide(limit.period)));
     }
     case Algorithm::sliding: {
       const Wide full = wide(limit.quota) * wide(limit.period);
       const Wide in_use = estimate(count, limit, now);
-      return in_use >= full ? 0 : narrow((full - in_use) / wide(limit.period));
+      return in_use >= full ? 0 : narrow(quotient(full - in_use, wide(limit.period)));
     }
     default:
       return static_cast<uint64_t>(limit.quota) > count.used ? limit.quota - static_cast<int64_t>(count.used) : 0;

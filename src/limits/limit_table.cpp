@@ -118,7 +118,7 @@ class LimitTable::Hold {
   struct Standing {
     Count count;  // of exact, as it is stored
     int64_t remaining;
-    int64_t reset;
+    bool counts;  // false: there is nothing to wait for
   };
 
   [[nodiscard]] uint32_t first_bucket(uint64_t hash) const noexcept {
@@ -135,6 +135,8 @@ class LimitTable::Hold {
 
   [[nodiscard]] Standing standing(const Cell& cell, const Limit& limit, int64_t now) const noexcept;
   [[nodiscard]] int64_t wait(const Standing& standing, const Request& request, int64_t now) const noexcept;
+  void add_reset(Verdict& verdict, const Standing& standing, const Limit& limit, int64_t now) const noexcept;
+  // reset_after is that of the block.
   [[nodiscard]] Verdict judge(const Found& found, const Standing& standing, const Request& request,
                               int64_t now) const noexcept;
 
@@ -275,15 +277,24 @@ std::optional<LimitTable::Hold::Found> LimitTable::Hold::find_in_time(const Limi
 
 LimitTable::Hold::Standing LimitTable::Hold::standing(const Cell& cell, const Limit& limit,
                                                       int64_t now) const noexcept {
-  if (limit.quota == 0) return {{}, 0, 0};
-  if (!cell) return {{}, limit.capacity(), 0};
+  if (limit.quota == 0) return {{}, 0, false};
+  if (!cell) return {{}, limit.capacity(), false};
   if (limit.algorithm == Algorithm::exact) {
     const HitLog log(cell.count(), pool_);
-    return {cell.count(), std::max<int64_t>(limit.quota - log.used(limit.period, now), 0),
-            log.reset(limit.period, now)};
+    return {cell.count(), std::max<int64_t>(limit.quota - log.used(limit.period, now), 0), true};
   }
   const Count count = at(cell.count(), limit, now);
-  return {count, remaining(count, limit, now), limits::reset(count, limit, now)};
+  return {count, remaining(count, limit, now), true};
+}
+
+// What `take` has taken tells its own.
+void LimitTable::Hold::add_reset(Verdict& verdict, const Standing& standing, const Limit& limit,
+                                 int64_t now) const noexcept {
+  if (!standing.counts) return;
+  Count count = standing.count;
+  const int64_t reset = limit.algorithm == Algorithm::exact ? HitLog(count, pool_).reset(limit.period, now)
+                                                            : limits::reset(count, limit, now);
+  verdict.reset_after = std::max(verdict.reset_after, reset);
 }
 
 int64_t LimitTable::Hold::wait(const Standing& standing, const Request& request, int64_t now) const noexcept {
@@ -305,7 +316,7 @@ Verdict LimitTable::Hold::judge(const Found& found, const Standing& standing, co
       .reason = Reason::none,
       .remaining = is_blocked ? 0 : standing.remaining,
       .retry_after = kNever,
-      .reset_after = std::max(standing.reset, blocked_for),
+      .reset_after = blocked_for,
       .blocked_until = is_blocked ? found.block.count().fresh_at : 0,
   };
   if (request.limit.quota == 0)
@@ -416,8 +427,10 @@ std::optional<Verdict> LimitTable::Hold::charge(const Request& request, Attempt&
     const Taken taken = take(found->count, stands, request, attempt, verdict);
     if (taken == Taken::again) return std::nullopt;
     if (taken == Taken::no_room) be_full(request, attempt, verdict);
-  } else if (verdict.reason == Reason::limit_exceeded && request.block > 0) {
-    block_for(found->block, request.block, attempt.now, verdict);
+  } else {
+    add_reset(verdict, stands, request.limit, attempt.now);
+    if (verdict.reason == Reason::limit_exceeded && request.block > 0)
+      block_for(found->block, request.block, attempt.now, verdict);
   }
   tally(verdict, attempt.now);
   return verdict;
@@ -426,7 +439,10 @@ std::optional<Verdict> LimitTable::Hold::charge(const Request& request, Attempt&
 std::optional<Verdict> LimitTable::Hold::peek(const Request& request, Attempt& attempt) noexcept {
   const std::optional<Found> found = find_in_time(request.limit, attempt);
   if (!found) return std::nullopt;
-  return judge(*found, standing(found->count, request.limit, attempt.now), request, attempt.now);
+  const Standing stands = standing(found->count, request.limit, attempt.now);
+  Verdict verdict = judge(*found, stands, request, attempt.now);
+  add_reset(verdict, stands, request.limit, attempt.now);
+  return verdict;
 }
 
 std::optional<Verdict> LimitTable::Hold::refund(const Request& request, Attempt& attempt) noexcept {
@@ -445,7 +461,9 @@ std::optional<Verdict> LimitTable::Hold::refund(const Request& request, Attempt&
   }
   Request look = request;
   look.cost = 0;
-  Verdict verdict = judge(*found, standing(found->count, request.limit, attempt.now), look, attempt.now);
+  const Standing stands = standing(found->count, request.limit, attempt.now);
+  Verdict verdict = judge(*found, stands, look, attempt.now);
+  add_reset(verdict, stands, request.limit, attempt.now);
   verdict.allowed = true;
   verdict.reason = Reason::none;
   verdict.retry_after = 0;

@@ -1,0 +1,2 @@
+\set key random(:first, :last)
+SELECT allowed FROM rate_limit(:key, :quota, :period);

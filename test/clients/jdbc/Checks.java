@@ -117,6 +117,15 @@ class Checks {
     check("if_version, 64 bits", version > 1L << 32 && (Boolean) value(again, key + "json", "1", version));
     check("if_version, out of date", !(Boolean) value(again, key + "json", "2", version));
 
+    value("SELECT rate_limit_reset(?)", key + "limit");
+    String limit = "SELECT allowed FROM rate_limit(?, ?, ?::interval, block => ?)";
+    check("a rate limit", (Boolean) value(limit, key + "limit", 1, "1 hour", new PGInterval("90 minutes")));
+    check("its denial", !(Boolean) value(limit, key + "limit", 1, "1 hour", new PGInterval("90 minutes")));
+    check("rate_limit_peek", Long.valueOf(5_400_000).compareTo((Long)
+        value("SELECT retry_after_ms FROM rate_limit_peek(?, ?, ?::interval)", key + "limit", 1L << 40, "1 hour")) >= 0);
+    check("rate_limit_allowed", !(Boolean) value("SELECT rate_limit_allowed(?, ?, ?::interval)", key + "limit", 1L << 40, "1 s"));
+    check("its reset", Long.valueOf(1).equals(value("SELECT rate_limit_reset(?)", key + "limit")));
+
     check("no key: 22004", "22004".equals(sqlstate("SELECT cache_set(NULL, ?::jsonb)", "1")));
     check("empty key: 22023", "22023".equals(sqlstate("SELECT cache_get(?)", "")));
     check("another kind: 42804", "42804".equals(sqlstate("SELECT cache_get(?)", key + "bytes")));

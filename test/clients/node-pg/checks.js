@@ -62,6 +62,16 @@ async function checksOf(way, query) {
     (await value(again, `${key}json`, '1', entry.version)) === true);
   isRight('if_version, out of date', (await value(again, `${key}json`, '2', entry.version)) === false);
 
+  await value('SELECT rate_limit_reset($1)', `${key}limit`);
+  const limit = 'SELECT allowed, remaining, retry_after, retry_after_ms FROM rate_limit($1, $2, $3, block => $4)';
+  const given = [`${key}limit`, 1, '1 hour', '90 minutes'];
+  const [granted] = await query(limit, given);
+  isRight("a rate limit's row", granted.allowed === true && granted.remaining === '0' && granted.retry_after_ms === '0');
+  const [denied] = await query(limit, given);
+  isRight('its denial', denied.allowed === false && denied.retry_after.hours === 1 && denied.retry_after_ms === '5400000');
+  isRight('rate_limit_allowed', (await value('SELECT rate_limit_allowed($1, $2, $3)', `${key}limit`, 2n ** 40n, '1 s')) === false);
+  isRight('its reset', (await value('SELECT rate_limit_reset($1)', `${key}limit`)) === '1');
+
   isRight('no key: 22004', (await sqlstate('SELECT cache_set($1, $2)', null, '1')) === '22004');
   isRight('empty key: 22023', (await sqlstate('SELECT cache_get($1)', '')) === '22023');
   isRight('another kind: 42804', (await sqlstate('SELECT cache_get($1)', `${key}bytes`)) === '42804');

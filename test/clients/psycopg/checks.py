@@ -72,6 +72,15 @@ def checks_of(way, fetch):
     is_right("if_version, 64 bits", version > 2**32 and value(again, key + "json", Jsonb(1), version) is True)
     is_right("if_version, out of date", value(again, key + "json", Jsonb(2), version) is False)
 
+    value("SELECT rate_limit_reset(%s)", key + "limit")
+    limit = "SELECT allowed, remaining, retry_after, blocked_until FROM rate_limit(%s, %s, %s, block => %s)"
+    given = (key + "limit", 1, "1 hour", datetime.timedelta(minutes=90))
+    is_right("a rate limit's row", fetch(limit, given) == [(True, 0, datetime.timedelta(0), None)])
+    allowed, remaining, retry_after, blocked_until = fetch(limit, given)[0]
+    is_right("its denial", not allowed and retry_after == datetime.timedelta(minutes=90) and blocked_until.tzinfo is not None)
+    is_right("rate_limit_allowed", value("SELECT rate_limit_allowed(%s, %s, %s)", key + "limit", 2**40, "1 s") is False)
+    is_right("its reset", value("SELECT rate_limit_reset(%s)", key + "limit") == 1)
+
     is_right("no key: 22004", sqlstate("SELECT cache_set(%s, %s)", None, Jsonb(1)) == "22004")
     is_right("empty key: 22023", sqlstate("SELECT cache_get(%s)", "") == "22023")
     is_right("another kind: 42804", sqlstate("SELECT cache_get(%s)", key + "bytes") == "42804")

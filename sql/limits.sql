@@ -247,6 +247,21 @@ SELECT rate_limit_reset('');
 SELECT * FROM rate_limit_top(0);
 SELECT * FROM rate_limit_top(NULL);
 
+CREATE FUNCTION pg_temp.sqlstate_of(call text) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE 'SELECT ' || call;
+    RETURN 'none';
+EXCEPTION WHEN OTHERS THEN
+    RETURN SQLSTATE;
+END $$;
+SELECT call, pg_temp.sqlstate_of(call) FROM unnest(ARRAY[
+    $$rate_limit(NULL, 5, '1 minute')$$, $$rate_limit('k', NULL, '1 minute')$$, $$rate_limit('k', 5, NULL)$$, $$rate_limit('k', 5, '1 minute', NULL)$$, $$rate_limit('k', 5, '1 minute', algorithm => NULL)$$,
+    $$rate_limit_peek(NULL, 5, '1 minute')$$, $$rate_limit_refund('k', 5, NULL)$$, $$rate_limit_allowed('k', NULL, '1 minute')$$, $$rate_limit_block('k', NULL)$$, $$rate_limit_unblock(NULL)$$, $$rate_limit_reset(NULL)$$,
+    $$rate_limit('', 5, '1 minute')$$, $$rate_limit(repeat('x', 1025), 5, '1 minute')$$, $$rate_limit('k', -1, '1 minute')$$, $$rate_limit('k', 5, '0')$$, $$rate_limit('k', 5, '1 month')$$,
+    $$rate_limit('k', 5, '1 week', algorithm => 'calendar')$$, $$rate_limit('k', 5, '1 minute', -1)$$, $$rate_limit('k', 5, '1 minute', burst => 0)$$, $$rate_limit('k', 5, '1 minute', burst => 6, algorithm => 'fixed')$$,
+    $$rate_limit('k', 5, '1 minute', algorithm => '')$$, $$rate_limit('k', 1001, '1 minute', algorithm => 'exact')$$, $$rate_limit('k', 5, '1 minute', block => '0')$$, $$rate_limit_block('k', '-1 s')$$, $$rate_limit_top(0)$$,
+    $$rate_limit('q', 5, '2000000000 days')$$, $$rate_limit('q', 1, '36500000 days', burst => 2)$$, $$rate_limit('q', 5, '1 s', block => '2000000000 days')$$, $$rate_limit_block('q', '2000000000 days')$$, $$rate_limit('q', 5, '1 s', 9223372036854775807)$$]) call;
+
 -- Statistics, and who was denied.
 SELECT rate_limit_stats_reset();
 SELECT allowed, denied, no_room FROM rate_limit_stats;

@@ -56,7 +56,7 @@ int64_t checked_span(const Interval* interval, const char* name) {
                     errmsg("%s must be finite and above zero: %s", name, text_of(interval))));
   if (unlikely(microseconds > limits::kLongestSpan))
     ereport(ERROR,
-            (errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE), errmsg("%s is out of range: %s", name, text_of(interval))));
+            (errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE), errmsg("%s is out of range: %s", name, text_of(interval))));
   return microseconds;
 }
 

@@ -24,7 +24,7 @@ struct DeniedKey {
 
 class DeniedKeys {
  public:
-  static constexpr uint32_t kEntries = 16;
+  static constexpr uint32_t kEntries = 12;
 
   void count(uint64_t hash, uint32_t database, std::string_view key, int64_t now) noexcept {
     uint32_t entry = find(hash);

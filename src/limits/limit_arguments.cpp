@@ -3,6 +3,7 @@
 #include "limits/limit_settings.hpp"
 #include "limits/shared_limits.hpp"
 #include "pg/arguments.hpp"
+#include "pg/clock.hpp"
 
 extern "C" {
 #include "utils/builtins.h"
@@ -43,8 +44,7 @@ Algorithm algorithm_argument(FunctionCallInfo fcinfo) {
   if (name == "sliding") return Algorithm::sliding;
   if (name == "exact") return Algorithm::exact;
   if (name == "calendar") return Algorithm::calendar;
-  ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-                  errmsg("unknown algorithm: \"%s\"", text_to_cstring(PG_GETARG_TEXT_PP(kAlgorithm))),
+  ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("unknown algorithm: \"%s\"", pg::beginning_of(name)),
                   errhint("It must be gcra, fixed, sliding, exact or calendar.")));
 }
 
@@ -146,7 +146,12 @@ limits::Request full_request(FunctionCallInfo fcinfo) {
 
 int64_t block_argument(FunctionCallInfo fcinfo, int number, const char* name) {
   pg::require_not_null(fcinfo, number, name);
-  return checked_span(PG_GETARG_INTERVAL_P(number), name);
+  const Interval* interval = PG_GETARG_INTERVAL_P(number);
+  const int64_t span = checked_span(interval, name);
+  if (unlikely(span >= END_TIMESTAMP - pg::clock_now()))
+    ereport(ERROR, (errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+                    errmsg("%s ends out of the range of a timestamp: %s", name, text_of(interval))));
+  return span;
 }
 
 }  // namespace pgcache

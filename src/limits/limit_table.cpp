@@ -145,6 +145,7 @@ class LimitTable::Hold {
   bool find_logs(uint32_t wanted, Attempt& attempt) noexcept;
   void be_full(const Request& request, const Attempt& attempt, Verdict& verdict) noexcept;
   void block_for(const Cell& found, int64_t duration, int64_t now, Verdict& verdict) noexcept;
+  void deny(const Found& found, const Request& request, int64_t now, Verdict& verdict) noexcept;
   void tally(const Verdict& verdict, int64_t now) noexcept;
 
   Cell new_cell(uint64_t name, int64_t now) noexcept;
@@ -349,7 +350,9 @@ bool LimitTable::Hold::find_logs(uint32_t wanted, Attempt& attempt) noexcept {
         attempt.next_log = cell.count().fresh_at;
     }
   }
-  return *pool_.free_count >= wanted;
+  if (*pool_.free_count < wanted) return false;
+  attempt.next_log = kNever;
+  return true;
 }
 
 LimitTable::Hold::Taken LimitTable::Hold::take(Cell cell, const Standing& standing, const Request& request,
@@ -411,6 +414,13 @@ void LimitTable::Hold::block_for(const Cell& found, int64_t duration, int64_t no
   verdict.reset_after = std::max(verdict.reset_after, duration);
 }
 
+void LimitTable::Hold::deny(const Found& found, const Request& request, int64_t now, Verdict& verdict) noexcept {
+  // A limit that is lower than the one that charged waits longer for the count to run off.
+  Count& count = found.count.count();
+  count.fresh_at = std::max(count.fresh_at, later(now, verdict.reset_after));
+  if (request.block > 0) block_for(found.block, request.block, now, verdict);
+}
+
 void LimitTable::Hold::tally(const Verdict& verdict, int64_t now) noexcept {
   ++(verdict.allowed ? partition_.allowed : partition_.denied);
   // Where there is no room the key has done nothing.
@@ -429,8 +439,7 @@ std::optional<Verdict> LimitTable::Hold::charge(const Request& request, Attempt&
     if (taken == Taken::no_room) be_full(request, attempt, verdict);
   } else {
     add_reset(verdict, stands, request.limit, attempt.now);
-    if (verdict.reason == Reason::limit_exceeded && request.block > 0)
-      block_for(found->block, request.block, attempt.now, verdict);
+    if (verdict.reason == Reason::limit_exceeded) deny(*found, request, attempt.now, verdict);
   }
   tally(verdict, attempt.now);
   return verdict;

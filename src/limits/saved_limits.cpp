@@ -60,7 +60,7 @@ bool read_table(int file, engine::Buffer memory) {
 }  // namespace
 
 void save_limits(engine::Buffer memory) {
-  // The end may be an immediate one, in the middle of a change.
+  // After a crash, or an immediate shutdown, a change may have been cut short.
   if (!pg::is_shut_down()) return;
   const int file = BasicOpenFile(kPath, O_WRONLY | O_CREAT | O_TRUNC | PG_BINARY);
   const pg_crc32c crc = checksum(memory);
@@ -75,9 +75,10 @@ void save_limits(engine::Buffer memory) {
 
 bool load_limits(engine::Buffer memory) {
   const int file = BasicOpenFile(kPath, O_RDONLY | PG_BINARY);
-  if (file < 0) return false;
-  const bool is_good = read_table(file, memory);
-  close(file);
+  if (file < 0 && errno == ENOENT) return false;
+  if (file < 0) ereport(LOG, (errcode_for_file_access(), errmsg("could not open \"%s\": %m", kPath)));
+  const bool is_good = file >= 0 && read_table(file, memory);
+  if (file >= 0) close(file);
   if (unlink(kPath) != 0) {
     ereport(LOG, (errcode_for_file_access(), errmsg("could not remove \"%s\": %m", kPath)));
     return false;

@@ -24,9 +24,9 @@ SharedLimits* shared = nullptr;
 
 engine::Buffer table_memory() { return {reinterpret_cast<std::byte*>(shared + 1), rate_limit_memory_setting()}; }
 
-// In the postmaster, after all others have ended.
-void at_exit(int code, Datum) {
-  if (MyProcPid == PostmasterPid && shared != nullptr && code == 0) save_limits(table_memory());
+// In the postmaster, after all others have ended; also of a start that failed before there were any.
+void at_exit(int, Datum) {
+  if (MyProcPid == PostmasterPid && shared != nullptr) save_limits(table_memory());
 }
 
 void start(void* memory, LWLockPadded* locks, bool is_new) {
@@ -74,7 +74,7 @@ void log_lack_of_room() {
   // A clock that was set back silences nothing.
   if (last <= now && now < limits::later(last, USECS_PER_MINUTE)) return;
   if (!engine::atomic(shared->logged_at).compare_exchange_strong(last, now, std::memory_order_relaxed)) return;
-  ereport(LOG, (errhidestmt(true), errmsg("there is no room for another rate limit"),
+  ereport(LOG, (errhidestmt(true), errhidecontext(true), errmsg("there is no room for another rate limit"),
                 errdetail("pgcache.rate_limit_when_full says what the key is answered: %s.",
                           allow_when_full_setting() ? "allow" : "deny"),
                 errhint("Raise pgcache.rate_limit_memory, which is %llu MB, or limit by shorter periods or fewer keys.",

@@ -31,6 +31,10 @@ struct varlena* required_varlena(FunctionCallInfo fcinfo, int number, const char
   return PG_DETOAST_DATUM_PACKED(PG_GETARG_DATUM(number));
 }
 
+const char* beginning_of(std::string_view text) {
+  return pnstrdup(text.data(), pg_mbcliplen(text.data(), static_cast<int>(text.size()), 64));
+}
+
 std::string_view checked_key(const struct varlena* text, const char* what) {
   const std::string_view bytes = view_of(text);
   if (unlikely(bytes.empty()))
@@ -38,8 +42,7 @@ std::string_view checked_key(const struct varlena* text, const char* what) {
   if (unlikely(bytes.size() > engine::kMaxKeyBytes))
     ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
                     errmsg("%s is %zu bytes long, the limit is %zu", what, bytes.size(), engine::kMaxKeyBytes),
-                    errdetail("The key begins with \"%s\".",
-                              pnstrdup(bytes.data(), pg_mbcliplen(bytes.data(), static_cast<int>(bytes.size()), 64))),
+                    errdetail("The key begins with \"%s\".", beginning_of(bytes)),
                     errhint("Use a hash of the long part, such as md5().")));
   return bytes;
 }

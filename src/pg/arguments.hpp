@@ -20,6 +20,9 @@ struct varlena* required_varlena(FunctionCallInfo fcinfo, int number, const char
 // 22004 naming the argument if it is NULL.
 void require_not_null(FunctionCallInfo fcinfo, int number, const char* name);
 
+// The first 64 bytes, for a message.
+const char* beginning_of(std::string_view text);
+
 // The bytes of a key, 1 to 1,024; 22023 otherwise, naming it as `what`.
 std::string_view checked_key(const struct varlena* text, const char* what);
 

@@ -61,7 +61,9 @@ struct alignas(64) LimitTable::Partition {
   uint32_t cells;
   uint32_t free_log;
   uint32_t free_logs;
-  uint32_t sweep_hand;  // the bucket to go on with
+  uint32_t sweep_hand;   // the bucket to go on with
+  uint32_t log_changes;  // counts what may make a log run off earlier than a search has found
+  int64_t next_log;      // before that none runs off, so that a search is in vain. 0: unknown
   alignas(64) DeniedKeys denied_keys;
 };
 
@@ -78,6 +80,7 @@ struct LimitTable::Attempt {
   int64_t now = 0;
   int64_t seen = INT64_MIN;   // the latest charge that was seen before the clock was read
   uint32_t swept = 0;         // buckets searched for logs that have run off
+  uint32_t log_changes = 0;   // when the search began
   int64_t next_log = kNever;  // when the first log runs off that was met there
 };
 
@@ -131,7 +134,7 @@ class LimitTable::Hold {
 
   [[nodiscard]] Found find(uint64_t name) const noexcept;
   std::optional<Found> find_in_time(const Limit& limit, Attempt& attempt) noexcept;
-  static bool is_in_time(const Cell& cell, const Limit& limit, Attempt& attempt, LogPool pool) noexcept;
+  bool is_in_time(const Cell& cell, const Limit& limit, Attempt& attempt) noexcept;
 
   [[nodiscard]] Standing standing(const Cell& cell, const Limit& limit, int64_t now) const noexcept;
   [[nodiscard]] int64_t wait(const Standing& standing, const Request& request, int64_t now) const noexcept;
@@ -143,6 +146,10 @@ class LimitTable::Hold {
   enum class Taken : uint8_t { yes, no_room, again };
   Taken take(Cell cell, const Standing& standing, const Request& request, Attempt& attempt, Verdict& verdict) noexcept;
   bool find_logs(uint32_t wanted, Attempt& attempt) noexcept;
+  void note_log(int64_t runs_off_at) noexcept {
+    partition_.next_log = std::min(partition_.next_log, runs_off_at);
+    ++partition_.log_changes;
+  }
   void be_full(const Request& request, const Attempt& attempt, Verdict& verdict) noexcept;
   void block_for(const Cell& found, int64_t duration, int64_t now, Verdict& verdict) noexcept;
   void deny(const Found& found, const Request& request, int64_t now, Verdict& verdict) noexcept;
@@ -254,23 +261,25 @@ Cell LimitTable::Hold::new_cell(uint64_t name, int64_t now) noexcept {
 // ---- time
 
 // False: the cell was charged after the clock was read, as far as is known.
-bool LimitTable::Hold::is_in_time(const Cell& cell, const Limit& limit, Attempt& attempt, LogPool pool) noexcept {
+bool LimitTable::Hold::is_in_time(const Cell& cell, const Limit& limit, Attempt& attempt) noexcept {
   if (!cell || cell.count().charged_at <= attempt.now) return true;
   if (cell.count().charged_at > attempt.seen) {
     attempt.seen = cell.count().charged_at;
     return false;
   }
-  if (cell.has_log())
-    HitLog(cell.count(), pool).set_back(attempt.now);
-  else
+  if (!cell.has_log()) {
     set_back(cell.count(), limit, attempt.now);
+  } else {
+    HitLog(cell.count(), pool_).set_back(attempt.now);
+    note_log(cell.count().fresh_at);
+  }
   return true;
 }
 
 std::optional<LimitTable::Hold::Found> LimitTable::Hold::find_in_time(const Limit& limit, Attempt& attempt) noexcept {
   const Found found = find(count_name(key_, limit));
   constexpr Limit kBlock{Algorithm::fixed, 1, 1, 1};
-  if (is_in_time(found.count, limit, attempt, pool_) && is_in_time(found.block, kBlock, attempt, pool_)) return found;
+  if (is_in_time(found.count, limit, attempt) && is_in_time(found.block, kBlock, attempt)) return found;
   return std::nullopt;
 }
 
@@ -338,6 +347,14 @@ Verdict LimitTable::Hold::judge(const Found& found, const Standing& standing, co
 // there are none.
 bool LimitTable::Hold::find_logs(uint32_t wanted, Attempt& attempt) noexcept {
   if (*pool_.free_count >= wanted) return true;
+  if (attempt.swept == 0) {
+    attempt.log_changes = partition_.log_changes;
+    if (attempt.now < partition_.next_log) {
+      attempt.swept = table_.buckets_each_;
+      attempt.next_log = partition_.next_log;
+      return false;
+    }
+  }
   for (uint32_t i = 0; i < kBucketsPerHold && attempt.swept < table_.buckets_each_; ++i, ++attempt.swept) {
     Bucket& bucket = buckets_[partition_.sweep_hand];
     partition_.sweep_hand = (partition_.sweep_hand + 1) % table_.buckets_each_;
@@ -350,7 +367,11 @@ bool LimitTable::Hold::find_logs(uint32_t wanted, Attempt& attempt) noexcept {
         attempt.next_log = cell.count().fresh_at;
     }
   }
-  if (*pool_.free_count < wanted) return false;
+  if (*pool_.free_count < wanted) {
+    if (attempt.swept >= table_.buckets_each_ && attempt.log_changes == partition_.log_changes)
+      partition_.next_log = std::max<int64_t>(attempt.next_log, 0);
+    return false;
+  }
   attempt.next_log = kNever;
   return true;
 }
@@ -374,6 +395,7 @@ LimitTable::Hold::Taken LimitTable::Hold::take(Cell cell, const Standing& standi
   if (!cell) return Taken::no_room;
   if (is_exact) {
     HitLog(cell.count(), pool_).append(request.cost, limit.period, now);
+    note_log(cell.count().fresh_at);
     verdict.reset_after = limit.period;
   } else {
     cell.count() = standing.count;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string_view>
 
 namespace pgcache::limits {
 
@@ -18,6 +19,21 @@ struct Limit {
 
   // The most that is there to be taken.
   [[nodiscard]] int64_t capacity() const noexcept { return algorithm == Algorithm::gcra ? burst : quota; }
+};
+
+// A key's name in a database, hashed twice with two secrets.
+struct Key {
+  uint64_t first;  // not 0
+  uint64_t second;
+  uint32_t database;
+  std::string_view text;  // for the list of denied keys
+};
+
+struct Request {
+  Limit limit;
+  int64_t cost;
+  int64_t block;  // 0: a denial does not block
+  bool allow_when_full;
 };
 
 constexpr int64_t kMaxExactQuota = 1000;

@@ -22,43 +22,18 @@
 
 #include "engine/environment.hpp"
 #include "engine/types.hpp"
-#include "limits/denied_keys.hpp"
-#include "limits/hit_log.hpp"
+#include "limits/partition.hpp"
 
 namespace pgcache::limits {
 
 constexpr uint32_t kPartitions = 32;
-constexpr uint32_t kCellsPerBucket = 8;
-constexpr uint32_t kBucketsPerHold = 64;
-
-// Cells by columns: a search looks at one cache line of a bucket.
-struct alignas(64) Bucket {
-  uint64_t keys[kCellsPerBucket];   // 0: empty
-  uint64_t names[kCellsPerBucket];  // which count of the key; the lowest bit says that it has a log
-  Count counts[kCellsPerBucket];
-};
-static_assert(engine::Shareable<Bucket> && sizeof(Bucket) == 48 * kCellsPerBucket);
 
 struct Secrets {
   uint64_t first;
   uint64_t second;
 };
 
-struct Key {
-  uint64_t first;
-  uint64_t second;
-  uint32_t database;
-  std::string_view text;  // for the list of denied keys
-};
-
 using Clock = int64_t (*)();
-
-struct Request {
-  Limit limit;
-  int64_t cost;
-  int64_t block;  // 0: a denial does not block
-  bool allow_when_full;
-};
 
 struct Totals {
   uint64_t cells;
@@ -110,16 +85,19 @@ class LimitTable {
 
  private:
   struct Front;
-  struct Partition;
   struct Geometry;
-  struct Attempt;
-  class Hold;
+  class Lock;
 
   static Geometry geometry(uint64_t bytes) noexcept;
   LimitTable(engine::Buffer memory, const engine::Environment& environment) noexcept;
 
+  [[nodiscard]] Partition partition(uint32_t number) const noexcept;
+  // Calls step(call, clock) under the lock of the key's partition, until it answers.
+  template <typename Step>
+  Verdict until_answered(const Key& key, Clock clock, Step step) noexcept;
+
   Front* front_ = nullptr;
-  Partition* partitions_ = nullptr;
+  PartitionState* states_ = nullptr;
   Bucket* buckets_ = nullptr;
   LogBlock* logs_ = nullptr;
   uint32_t buckets_each_ = 0;  // of a partition

@@ -30,6 +30,16 @@ $$;
 SELECT replace(pg_temp.refusal($$SELECT cache_get('key')$$), pgcache.library_version(), 'LIBRARY');
 -- Every C function of the cache, called with NULLs or with defaults where it has them; none may say anything else.
 SELECT left(pg_temp.refusal(statement), 5) || ' ' || statement FROM (VALUES
+    ($$SELECT rate_limit('key', 1, '1 s')$$),
+    ($$SELECT rate_limit_allowed('key', 1, '1 s')$$),
+    ($$SELECT rate_limit_peek('key', 1, '1 s')$$),
+    ($$SELECT rate_limit_refund('key', 1, '1 s')$$),
+    ($$SELECT rate_limit_block('key', '1 s')$$),
+    ($$SELECT rate_limit_unblock('key')$$),
+    ($$SELECT rate_limit_reset('key')$$),
+    ($$SELECT * FROM rate_limit_top()$$),
+    ($$SELECT rate_limit_stats_reset()$$),
+    ($$SELECT * FROM rate_limit_stats$$),
     ($$SELECT cache_get('key')$$),
     ($$SELECT cache_get_text('key')$$),
     ($$SELECT cache_get_bytes('key')$$),

@@ -215,9 +215,8 @@ void give_back(Count& stored, const Limit& limit, int64_t cost) noexcept {
   if (limit.algorithm == Algorithm::sliding) stored.rest -= std::min(units - from_used, stored.rest);
 }
 
-void set_back(Count& stored, const Limit& limit, int64_t now) noexcept {
-  stored.fresh_at = limit.algorithm == Algorithm::calendar ? end_of_unit(static_cast<CalendarUnit>(limit.period), now)
-                                                           : later(now, stored.fresh_at - stored.charged_at);
+void set_back(Count& stored, int64_t now) noexcept {
+  stored.fresh_at = later(now, stored.fresh_at - stored.charged_at);
   stored.charged_at = now;
 }
 

@@ -38,7 +38,7 @@ void take(Count& count, const Limit& limit, int64_t cost, int64_t now) noexcept;
 void give_back(Count& stored, const Limit& limit, int64_t cost) noexcept;
 
 // The clock was set back to before the last charge: it counts as made now.
-void set_back(Count& stored, const Limit& limit, int64_t now) noexcept;
+void set_back(Count& stored, int64_t now) noexcept;
 
 // Microseconds until the whole burst is there, rounded up; nothing over kLongestSpan.
 struct Refill {

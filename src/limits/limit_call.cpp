@@ -36,27 +36,24 @@ LimitCall::Found LimitCall::find(uint64_t name) const noexcept {
   return found;
 }
 
-// False: the cell was charged after the clock was read, as far as is known.
-bool LimitCall::is_in_time(const Cell& cell, const Limit& limit, Attempt& attempt) noexcept {
-  if (!cell || cell.count().charged_at <= attempt.now) return true;
-  if (cell.count().charged_at > attempt.seen) {
-    attempt.seen = cell.count().charged_at;
-    return false;
-  }
-  if (!cell.has_log()) {
-    set_back(cell.count(), limit, attempt.now);
-  } else {
-    HitLog(cell.count(), partition_.logs()).set_back(attempt.now);
-    partition_.note_log(cell.count().fresh_at);
-  }
-  return true;
+// False: the clock must be read again.
+bool LimitCall::is_in_time(const Cell& cell, Moment& moment) noexcept {
+  if (!cell || !moment.is_doubtful(cell)) return true;
+  moment.seen = cell.count().charged_at;
+  return false;
 }
 
 std::optional<LimitCall::Found> LimitCall::find_in_time(const Limit& limit, Attempt& attempt) noexcept {
+  Moment& moment = attempt.moment;
   const Found found = find(count_name(key_, limit));
-  constexpr Limit kBlock{Algorithm::fixed, 1, 1, 1};
-  if (is_in_time(found.count, limit, attempt) && is_in_time(found.block, kBlock, attempt)) return found;
-  return std::nullopt;
+  if (!is_in_time(found.count, moment) || !is_in_time(found.block, moment)) return std::nullopt;
+  if (found.count && moment.is_before(found.count)) {
+    partition_.set_back(found.count, moment.now);
+    if (limit.algorithm == Algorithm::calendar)
+      found.count.count().fresh_at = end_of_unit(static_cast<CalendarUnit>(limit.period), moment.now);
+  }
+  if (found.block && moment.is_before(found.block)) partition_.set_back(found.block, moment.now);
+  return found;
 }
 
 // ---- judging
@@ -126,14 +123,26 @@ LimitCall::Taken LimitCall::take(const Cell& found, const Standing& standing, co
     if (taken != Taken::yes) return taken;
     verdict.reset_after = limit.period;
   } else {
-    const Cell cell = found ? found : partition_.add(key_.first, count_name(key_, limit), attempt.now);
-    if (!cell) return Taken::no_room;
+    Cell cell = found;
+    if (!cell)
+      if (const Taken added = add(count_name(key_, limit), attempt.moment, cell); added != Taken::yes) return added;
     cell.count() = standing.count;
-    limits::take(cell.count(), limit, request.cost, attempt.now);
-    verdict.reset_after = limits::reset(cell.count(), limit, attempt.now);
+    limits::take(cell.count(), limit, request.cost, attempt.moment.now);
+    verdict.reset_after = limits::reset(cell.count(), limit, attempt.moment.now);
   }
   verdict.remaining -= request.cost;
   return Taken::yes;
+}
+
+// A new cell. Whether there is room may depend on whether the clock was set back.
+LimitCall::Taken LimitCall::add(uint64_t name, Moment& moment, Cell& cell) noexcept {
+  cell = partition_.add(key_.first, name, moment);
+  if (cell) return Taken::yes;
+  const int64_t seen = moment.seen;
+  homes_.for_cells([&](const Cell& home) {
+    if (moment.is_doubtful(home)) moment.seen = home.count().charged_at;
+  });
+  return moment.seen != seen ? Taken::again : Taken::no_room;
 }
 
 LimitCall::Taken LimitCall::take_exact(const Cell& found, const Request& request, Attempt& attempt) noexcept {
@@ -141,14 +150,19 @@ LimitCall::Taken LimitCall::take_exact(const Cell& found, const Request& request
   const uint64_t name = count_name(key_, limit);
   Count none{};
   HitLog log(found ? found.count() : none, partition_.logs());
-  log.drop_run_off(limit.period, attempt.now);
-  if (!partition_.find_logs(log.blocks_for(request.cost), attempt.now, attempt.search))
-    return partition_.has_searched_all(attempt.search) ? Taken::no_room : Taken::again;
+  log.drop_run_off(limit.period, attempt.moment.now);
+  if (!partition_.find_logs(log.blocks_for(request.cost), attempt.moment, attempt.search)) {
+    if (!partition_.has_searched_all(attempt.search)) return Taken::again;
+    if (attempt.search.doubtful == INT64_MIN) return Taken::no_room;
+    attempt.moment.seen = attempt.search.doubtful;
+    attempt.search = LogSearch{};
+    return Taken::again;
+  }
   // The search may have taken the cell away.
   Cell cell = find(name).count;
-  if (!cell) cell = partition_.add(key_.first, name, attempt.now);
-  if (!cell) return Taken::no_room;
-  HitLog(cell.count(), partition_.logs()).append(request.cost, limit.period, attempt.now);
+  if (!cell)
+    if (const Taken added = add(name, attempt.moment, cell); added != Taken::yes) return added;
+  HitLog(cell.count(), partition_.logs()).append(request.cost, limit.period, attempt.moment.now);
   partition_.note_log(cell.count().fresh_at);
   return Taken::yes;
 }
@@ -166,28 +180,32 @@ void LimitCall::be_full(const Request& request, const Attempt& attempt, Verdict&
   homes_.for_cells([&](const Cell& cell) { next = std::min(next, cell.count().fresh_at); });
   if (attempt.search.next != kNever) next = attempt.search.next;
   verdict.remaining = 0;
-  verdict.retry_after = std::max<int64_t>(next - attempt.now, 1);
+  verdict.retry_after = std::max<int64_t>(next - attempt.moment.now, 1);
 }
 
-void LimitCall::block_for(const Cell& found, int64_t duration, int64_t now, Verdict& verdict) noexcept {
-  const Cell cell = found ? found : partition_.add(key_.first, block_name(key_), now);
+bool LimitCall::block_for(Cell cell, int64_t duration, Moment& moment, Verdict& verdict) noexcept {
   if (!cell) {
-    ++partition_.state().no_room;
-    verdict.lacks_room = true;
-    return;
+    const Taken added = add(block_name(key_), moment, cell);
+    if (added == Taken::again) return false;
+    if (added == Taken::no_room) {
+      ++partition_.state().no_room;
+      verdict.lacks_room = true;
+      return true;
+    }
   }
-  cell.count() = {.charged_at = now, .fresh_at = later(now, duration), .used = 0, .rest = 0};
+  cell.count() = {.charged_at = moment.now, .fresh_at = later(moment.now, duration), .used = 0, .rest = 0};
   verdict.blocked_until = cell.count().fresh_at;
   verdict.remaining = 0;
   verdict.retry_after = std::max(verdict.retry_after, duration);
   verdict.reset_after = std::max(verdict.reset_after, duration);
+  return true;
 }
 
-void LimitCall::deny(const Found& found, const Request& request, int64_t now, Verdict& verdict) noexcept {
+bool LimitCall::deny(const Found& found, const Request& request, Moment& moment, Verdict& verdict) noexcept {
   // A limit that is lower than the one that charged waits longer for the count to run off.
   Count& count = found.count.count();
-  count.fresh_at = std::max(count.fresh_at, later(now, verdict.reset_after));
-  if (request.block > 0) block_for(found.block, request.block, now, verdict);
+  count.fresh_at = std::max(count.fresh_at, later(moment.now, verdict.reset_after));
+  return request.block == 0 || block_for(found.block, request.block, moment, verdict);
 }
 
 void LimitCall::tally(const Verdict& verdict, int64_t now) noexcept {
@@ -200,26 +218,27 @@ void LimitCall::tally(const Verdict& verdict, int64_t now) noexcept {
 std::optional<Verdict> LimitCall::charge(const Request& request, Attempt& attempt) noexcept {
   const std::optional<Found> found = find_in_time(request.limit, attempt);
   if (!found) return std::nullopt;
-  const Standing stands = standing(found->count, request.limit, attempt.now);
-  Verdict verdict = judge(*found, stands, request, attempt.now);
+  const Standing stands = standing(found->count, request.limit, attempt.moment.now);
+  Verdict verdict = judge(*found, stands, request, attempt.moment.now);
   if (verdict.allowed) {
     const Taken taken = take(found->count, stands, request, attempt, verdict);
     if (taken == Taken::again) return std::nullopt;
     if (taken == Taken::no_room) be_full(request, attempt, verdict);
   } else {
-    add_reset(verdict, stands, request.limit, attempt.now);
-    if (verdict.reason == Reason::limit_exceeded) deny(*found, request, attempt.now, verdict);
+    add_reset(verdict, stands, request.limit, attempt.moment.now);
+    if (verdict.reason == Reason::limit_exceeded && !deny(*found, request, attempt.moment, verdict))
+      return std::nullopt;
   }
-  tally(verdict, attempt.now);
+  tally(verdict, attempt.moment.now);
   return verdict;
 }
 
 std::optional<Verdict> LimitCall::peek(const Request& request, Attempt& attempt) noexcept {
   const std::optional<Found> found = find_in_time(request.limit, attempt);
   if (!found) return std::nullopt;
-  const Standing stands = standing(found->count, request.limit, attempt.now);
-  Verdict verdict = judge(*found, stands, request, attempt.now);
-  add_reset(verdict, stands, request.limit, attempt.now);
+  const Standing stands = standing(found->count, request.limit, attempt.moment.now);
+  Verdict verdict = judge(*found, stands, request, attempt.moment.now);
+  add_reset(verdict, stands, request.limit, attempt.moment.now);
   return verdict;
 }
 
@@ -230,7 +249,7 @@ std::optional<Verdict> LimitCall::refund(const Request& request, Attempt& attemp
     Count& count = found->count.count();
     if (request.limit.algorithm == Algorithm::exact) {
       HitLog log(count, partition_.logs());
-      log.drop_run_off(request.limit.period, attempt.now);
+      log.drop_run_off(request.limit.period, attempt.moment.now);
       log.drop_oldest(request.cost);
     } else {
       give_back(count, request.limit, request.cost);
@@ -239,19 +258,19 @@ std::optional<Verdict> LimitCall::refund(const Request& request, Attempt& attemp
   }
   Request look = request;
   look.cost = 0;
-  const Standing stands = standing(found->count, request.limit, attempt.now);
-  Verdict verdict = judge(*found, stands, look, attempt.now);
-  add_reset(verdict, stands, request.limit, attempt.now);
+  const Standing stands = standing(found->count, request.limit, attempt.moment.now);
+  Verdict verdict = judge(*found, stands, look, attempt.moment.now);
+  add_reset(verdict, stands, request.limit, attempt.moment.now);
   verdict.allowed = true;
   verdict.reason = Reason::none;
   verdict.retry_after = 0;
   return verdict;
 }
 
-int64_t LimitCall::block(int64_t duration, int64_t now) noexcept {
+std::optional<Verdict> LimitCall::block(int64_t duration, Attempt& attempt) noexcept {
   Verdict verdict{};
-  block_for(find(block_name(key_)).block, duration, now, verdict);
-  return verdict.blocked_until;
+  if (!block_for(find(block_name(key_)).block, duration, attempt.moment, verdict)) return std::nullopt;
+  return verdict;
 }
 
 bool LimitCall::unblock(int64_t now) noexcept {

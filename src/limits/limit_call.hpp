@@ -9,8 +9,7 @@ namespace pgcache::limits {
 
 // What a call carries from one hold of the lock to the next.
 struct Attempt {
-  int64_t now = 0;
-  int64_t seen = INT64_MIN;  // the latest charge that was seen before the clock was read
+  Moment moment;
   LogSearch search;
 };
 
@@ -23,8 +22,8 @@ class LimitCall {
   std::optional<Verdict> charge(const Request& request, Attempt& attempt) noexcept;
   std::optional<Verdict> peek(const Request& request, Attempt& attempt) noexcept;
   std::optional<Verdict> refund(const Request& request, Attempt& attempt) noexcept;
-  // The end of the block; 0: there was no room.
-  int64_t block(int64_t duration, int64_t now) noexcept;
+  // blocked_until is 0 if there was no room.
+  std::optional<Verdict> block(int64_t duration, Attempt& attempt) noexcept;
   bool unblock(int64_t now) noexcept;
   uint32_t reset(int64_t now) noexcept;
 
@@ -44,7 +43,7 @@ class LimitCall {
 
   [[nodiscard]] Found find(uint64_t name) const noexcept;
   std::optional<Found> find_in_time(const Limit& limit, Attempt& attempt) noexcept;
-  bool is_in_time(const Cell& cell, const Limit& limit, Attempt& attempt) noexcept;
+  bool is_in_time(const Cell& cell, Moment& moment) noexcept;
 
   [[nodiscard]] Standing standing(const Cell& cell, const Limit& limit, int64_t now) const noexcept;
   [[nodiscard]] int64_t wait(const Standing& standing, const Request& request, int64_t now) const noexcept;
@@ -57,9 +56,11 @@ class LimitCall {
   Taken take(const Cell& found, const Standing& standing, const Request& request, Attempt& attempt,
              Verdict& verdict) noexcept;
   Taken take_exact(const Cell& found, const Request& request, Attempt& attempt) noexcept;
+  Taken add(uint64_t name, Moment& moment, Cell& cell) noexcept;
   void be_full(const Request& request, const Attempt& attempt, Verdict& verdict) noexcept;
-  void deny(const Found& found, const Request& request, int64_t now, Verdict& verdict) noexcept;
-  void block_for(const Cell& found, int64_t duration, int64_t now, Verdict& verdict) noexcept;
+  // False: the call must come again.
+  bool deny(const Found& found, const Request& request, Moment& moment, Verdict& verdict) noexcept;
+  bool block_for(Cell cell, int64_t duration, Moment& moment, Verdict& verdict) noexcept;
   void tally(const Verdict& verdict, int64_t now) noexcept;
 
   Partition partition_;

@@ -119,7 +119,7 @@ Partition LimitTable::partition(uint32_t number) const noexcept {
 template <typename Step>
 Verdict LimitTable::until_answered(const Key& key, Clock clock, Step step) noexcept {
   for (Attempt attempt;;) {
-    attempt.now = clock();
+    attempt.moment.now = clock();
     const Lock lock(environment_, number_of(key));
     LimitCall call(partition(number_of(key)), key);
     if (const std::optional<Verdict> verdict = step(call, attempt)) return *verdict;
@@ -140,9 +140,8 @@ Verdict LimitTable::refund(const Key& key, const Request& request, Clock clock) 
 }
 
 int64_t LimitTable::block(const Key& key, int64_t duration, Clock clock) noexcept {
-  const int64_t now = clock();
-  const Lock lock(environment_, number_of(key));
-  return LimitCall(partition(number_of(key)), key).block(duration, now);
+  return until_answered(key, clock, [&](LimitCall& call, Attempt& attempt) { return call.block(duration, attempt); })
+      .blocked_until;
 }
 
 bool LimitTable::unblock(const Key& key, Clock clock) noexcept {

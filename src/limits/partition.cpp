@@ -29,11 +29,11 @@ Cell Partition::empty_cell(const Homes& homes) noexcept {
 }
 
 // Empty, or emptied of what has run off.
-Cell Partition::place_in(Bucket& bucket, int64_t now) noexcept {
+Cell Partition::place_in(Bucket& bucket, const Moment& moment) noexcept {
   for (uint32_t number = 0; number < kCellsPerBucket; ++number) {
     const Cell cell{&bucket, number};
     if (cell.key() == 0) return cell;
-    if (!cell.has_run_off(now)) continue;
+    if (!has_run_off(cell, moment)) continue;
     forget(cell);
     return cell;
   }
@@ -41,28 +41,29 @@ Cell Partition::place_in(Bucket& bucket, int64_t now) noexcept {
 }
 
 // A place that becomes free because its cell goes to its other home.
-Cell Partition::moved_away(const Homes& homes, int64_t now) noexcept {
+Cell Partition::moved_away(const Homes& homes, const Moment& moment) noexcept {
   for (Bucket* bucket : homes.buckets)
     for (uint32_t number = 0; number < kCellsPerBucket; ++number) {
       const Cell cell{bucket, number};
       const Homes its = this->homes(cell.key());
-      const Cell place = place_in(*its.buckets[its.buckets[0] == bucket ? 1 : 0], now);
+      const Cell place = place_in(*its.buckets[its.buckets[0] == bucket ? 1 : 0], moment);
       if (!place) continue;
       place.key() = cell.key();
       place.name() = cell.name();
       place.count() = cell.count();
       cell.key() = 0;
+      if (place.has_log()) note_log(place.count().fresh_at);
       return cell;
     }
   return {};
 }
 
-Cell Partition::add(uint64_t hash, uint64_t name, int64_t now) noexcept {
+Cell Partition::add(uint64_t hash, uint64_t name, const Moment& moment) noexcept {
   const Homes homes = this->homes(hash);
   Cell cell = empty_cell(homes);
-  if (!cell) cell = place_in(*homes.buckets[0], now);
-  if (!cell) cell = place_in(*homes.buckets[1], now);
-  if (!cell) cell = moved_away(homes, now);
+  if (!cell) cell = place_in(*homes.buckets[0], moment);
+  if (!cell) cell = place_in(*homes.buckets[1], moment);
+  if (!cell) cell = moved_away(homes, moment);
   if (!cell) return cell;
   cell.key() = hash;
   cell.name() = name;
@@ -71,42 +72,59 @@ Cell Partition::add(uint64_t hash, uint64_t name, int64_t now) noexcept {
   return cell;
 }
 
+void Partition::set_back(const Cell& cell, int64_t now) noexcept {
+  if (cell.has_log())
+    HitLog(cell.count(), logs_).set_back(now);
+  else
+    limits::set_back(cell.count(), now);
+  if (cell.has_log()) note_log(cell.count().fresh_at);
+}
+
+bool Partition::has_run_off(const Cell& cell, const Moment& moment) noexcept {
+  if (moment.is_before(cell) && !moment.is_doubtful(cell)) set_back(cell, moment.now);
+  return cell.has_run_off(moment.now);
+}
+
 void Partition::note_log(int64_t runs_off_at) noexcept {
   state_.next_log = std::min(state_.next_log, runs_off_at);
   ++state_.log_changes;
 }
 
-void Partition::search_bucket(Bucket& bucket, int64_t now, LogSearch& search) noexcept {
+void Partition::search_bucket(Bucket& bucket, const Moment& moment, LogSearch& search) noexcept {
   for (uint32_t number = 0; number < kCellsPerBucket; ++number) {
     const Cell cell{&bucket, number};
     if (cell.key() == 0 || !cell.has_log()) continue;
-    if (cell.has_run_off(now))
+    if (has_run_off(cell, moment)) {
       forget(cell);
-    else if (search.next == kNever || cell.count().fresh_at < search.next)
-      search.next = cell.count().fresh_at;
+      continue;
+    }
+    if (moment.is_doubtful(cell)) search.doubtful = std::max(search.doubtful, cell.count().charged_at);
+    if (search.next == kNever || cell.count().fresh_at < search.next) search.next = cell.count().fresh_at;
   }
 }
 
-bool Partition::find_logs(uint32_t wanted, int64_t now, LogSearch& search) noexcept {
+bool Partition::find_logs(uint32_t wanted, const Moment& moment, LogSearch& search) noexcept {
   if (state_.free_logs >= wanted) return true;
   if (search.searched == 0) {
     search.changes = state_.log_changes;
-    if (now < state_.next_log) {
+    if (state_.searched_at <= moment.now && moment.now < state_.next_log) {
       search.searched = bucket_count_;
       search.next = state_.next_log;
       return false;
     }
   }
   for (uint32_t i = 0; i < kBucketsPerHold && !has_searched_all(search); ++i, ++search.searched) {
-    search_bucket(buckets_[state_.search_hand], now, search);
+    search_bucket(buckets_[state_.search_hand], moment, search);
     state_.search_hand = (state_.search_hand + 1) % bucket_count_;
   }
   if (state_.free_logs >= wanted) {
     search.next = kNever;
     return true;
   }
-  if (has_searched_all(search) && search.changes == state_.log_changes)
+  if (has_searched_all(search) && search.changes == state_.log_changes && search.doubtful == INT64_MIN) {
+    state_.searched_at = moment.now;
     state_.next_log = std::max<int64_t>(search.next, 0);
+  }
   return false;
 }
 

@@ -40,6 +40,19 @@ struct Cell {
   }
 };
 
+// When a call takes place. A cell that was charged later was either charged by a process that was faster, or the clock
+// was set back. It was the latter if the clock was read, once more, after the cell had been seen.
+struct Moment {
+  int64_t now = 0;
+  int64_t seen = INT64_MIN;  // the latest charge that was seen before the clock was read
+
+  [[nodiscard]] bool is_before(const Cell& cell) const noexcept { return cell.count().charged_at > now; }
+  // The clock must be read again to know.
+  [[nodiscard]] bool is_doubtful(const Cell& cell) const noexcept {
+    return is_before(cell) && cell.count().charged_at > seen;
+  }
+};
+
 struct alignas(64) PartitionState {
   int64_t allowed;
   int64_t denied;
@@ -50,16 +63,19 @@ struct alignas(64) PartitionState {
   uint32_t free_logs;
   uint32_t search_hand;  // the bucket to go on with
   uint32_t log_changes;  // counts what may make a log run off earlier than a search has found
-  int64_t next_log;      // before that none runs off, so that a search is in vain. 0: unknown
+  // No log runs off between these, so that a search is in vain.
+  int64_t searched_at;
+  int64_t next_log;
   alignas(64) DeniedKeys denied_keys;
 };
 static_assert(engine::Shareable<PartitionState>);
 
 // A search for logs that have run off, over several holds.
 struct LogSearch {
-  uint32_t searched = 0;  // buckets
-  uint32_t changes = 0;   // log_changes when it began
-  int64_t next = kNever;  // when the first of those runs off that were met
+  uint32_t searched = 0;         // buckets
+  uint32_t changes = 0;          // log_changes when it began
+  int64_t next = kNever;         // when the first of those runs off that were met
+  int64_t doubtful = INT64_MIN;  // the latest charge of which it must be known whether the clock was set back
 };
 
 struct Homes {
@@ -84,15 +100,17 @@ class Partition {
     return {{&buckets_[first_bucket(hash)], &buckets_[second_bucket(hash)]}};
   }
   // Nothing if there is no room. Cells that were found before may have moved, or be gone.
-  Cell add(uint64_t hash, uint64_t name, int64_t now) noexcept;
+  Cell add(uint64_t hash, uint64_t name, const Moment& moment) noexcept;
   void release(const Cell& cell) noexcept;
 
   // Whether the pool has so many blocks, perhaps after a search. If not, and all was searched, there are none.
-  bool find_logs(uint32_t wanted, int64_t now, LogSearch& search) noexcept;
+  bool find_logs(uint32_t wanted, const Moment& moment, LogSearch& search) noexcept;
   [[nodiscard]] bool has_searched_all(const LogSearch& search) const noexcept {
     return search.searched >= bucket_count_;
   }
-  // A log was written that runs off then.
+  // The clock was set back to before the cell's last charge.
+  void set_back(const Cell& cell, int64_t now) noexcept;
+  // A log was written, or put elsewhere, that runs off then.
   void note_log(int64_t runs_off_at) noexcept;
 
  private:
@@ -104,10 +122,12 @@ class Partition {
     return number != first_bucket(hash) ? number : (number + 1) % bucket_count_;
   }
   [[nodiscard]] static Cell empty_cell(const Homes& homes) noexcept;
-  Cell place_in(Bucket& bucket, int64_t now) noexcept;
-  Cell moved_away(const Homes& homes, int64_t now) noexcept;
+  // A cell is only given away where time has surely passed.
+  bool has_run_off(const Cell& cell, const Moment& moment) noexcept;
+  Cell place_in(Bucket& bucket, const Moment& moment) noexcept;
+  Cell moved_away(const Homes& homes, const Moment& moment) noexcept;
   void forget(const Cell& cell) noexcept;
-  void search_bucket(Bucket& bucket, int64_t now, LogSearch& search) noexcept;
+  void search_bucket(Bucket& bucket, const Moment& moment, LogSearch& search) noexcept;
 
   PartitionState& state_;
   Bucket* buckets_;

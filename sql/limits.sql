@@ -267,7 +267,7 @@ SELECT rate_limit_stats_reset();
 SELECT allowed, denied, no_room FROM rate_limit_stats;
 SELECT count(rate_limit_reset('s' || n)) FROM generate_series(1, 5) n;
 SELECT count(*) FILTER (WHERE rate_limit_allowed('s' || n, 2, '1 hour')) FROM generate_series(1, 5) n, generate_series(1, n * 2) again;
-SELECT allowed, denied, no_room, cells > 0 AS cells, cells_max, bytes_per_cell, since <= now() AS since FROM rate_limit_stats;
+SELECT allowed, denied, no_room, cells > 0 AS cells, cells_max > 290000 AS places, bytes_per_cell <= 58 AS small, since <= now() AS since FROM rate_limit_stats;
 SELECT * FROM rate_limit_top(3);
 SELECT count(*) FROM rate_limit_top();
 -- Neither a look nor a peek, a refund or a block counts.

@@ -223,7 +223,10 @@ std::optional<Verdict> LimitCall::charge(const Request& request, Attempt& attemp
   if (verdict.allowed) {
     const Taken taken = take(found->count, stands, request, attempt, verdict);
     if (taken == Taken::again) return std::nullopt;
-    if (taken == Taken::no_room) be_full(request, attempt, verdict);
+    if (taken == Taken::no_room) {
+      add_reset(verdict, stands, request.limit, attempt.moment.now);
+      be_full(request, attempt, verdict);
+    }
   } else {
     add_reset(verdict, stands, request.limit, attempt.moment.now);
     if (verdict.reason == Reason::limit_exceeded && !deny(*found, request, attempt.moment, verdict))

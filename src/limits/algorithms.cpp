@@ -24,16 +24,23 @@ Wide quotient(Wide dividend, Wide divisor) noexcept {
 Wide ceiling(Wide dividend, Wide divisor) noexcept { return quotient(dividend + divisor - 1, divisor); }
 
 // ---- gcra: a bucket that runs dry evenly. Its level is counted in parts, period of which make a unit and quota of
-// which run off each microsecond, so that nothing is rounded.
+// which run off each microsecond, so that nothing is rounded. What is kept is when it is dry: a time, of which the
+// fraction of a microsecond that it is too late by is rest / used. Limits that share a count so share that time: none
+// makes it pass faster for another.
 
-Wide level(const Count& count, const Limit& limit) noexcept {
-  return static_cast<Wide>(count.used) * wide(limit.period) + count.rest;
+// Of the same limit it is exact; of another the fraction is rounded, to the later.
+Wide level(const Count& count, const Limit& limit, int64_t now) noexcept {
+  if (count.used == 0 || count.fresh_at <= now) return 0;
+  const auto quota = static_cast<uint64_t>(limit.quota);
+  const Wide too_late = count.used == quota ? Wide{count.rest} : static_cast<Wide>(count.rest) * quota / count.used;
+  return wide(count.fresh_at - now) * quota - too_late;
 }
 
-void set_level(Count& count, const Limit& limit, Wide level) noexcept {
-  const Wide units = quotient(level, wide(limit.period));
-  count.used = static_cast<uint64_t>(units);
-  count.rest = static_cast<uint64_t>(level - units * wide(limit.period));
+void set_level(Count& count, const Limit& limit, Wide level, int64_t now) noexcept {
+  const Wide time = ceiling(level, wide(limit.quota));
+  count.fresh_at = later(now, narrow(time));
+  count.used = static_cast<uint64_t>(limit.quota);
+  count.rest = static_cast<uint64_t>(time * wide(limit.quota) - level);
 }
 
 Wide capacity_parts(const Limit& limit) noexcept { return wide(limit.burst) * wide(limit.period); }
@@ -43,19 +50,20 @@ int64_t refilled_at(const Count& count, const Limit& limit) noexcept {
   return later(count.charged_at, refill_time(limit).microseconds);
 }
 
+bool was_over_capacity(const Count& count, const Limit& limit) noexcept {
+  return level(count, limit, count.charged_at) > capacity_parts(limit);
+}
+
 Count bucket_at(const Count& stored, const Limit& limit, int64_t now) noexcept {
   Count count = stored;
-  const Wide before = level(stored, limit);
-  const Wide run_off = wide(now - stored.charged_at) * wide(limit.quota);
-  const bool is_empty = before <= run_off || (before > capacity_parts(limit) && now >= refilled_at(stored, limit));
-  set_level(count, limit, is_empty ? 0 : before - run_off);
+  if (level(stored, limit, now) == 0 || (was_over_capacity(stored, limit) && now >= refilled_at(stored, limit)))
+    count.used = count.rest = 0;
   return count;
 }
 
 int64_t run_off_time(const Count& count, const Limit& limit, Wide parts, int64_t now) noexcept {
   const int64_t time = narrow(ceiling(parts, wide(limit.quota)));
-  const Wide stored = level(count, limit) + wide(now - count.charged_at) * wide(limit.quota);
-  return stored > capacity_parts(limit) ? std::min(time, refilled_at(count, limit) - now) : time;
+  return was_over_capacity(count, limit) ? std::min(time, refilled_at(count, limit) - now) : time;
 }
 
 // ---- sliding: windows of the clock
@@ -106,6 +114,12 @@ int64_t windows_reset(const Count& count, const Limit& limit, int64_t now) noexc
 
 bool is_empty(const Count& count) noexcept { return count.used == 0 && count.rest == 0; }
 
+// Of fixed and calendar.
+int64_t window_end(const Count& count, const Limit& limit) noexcept {
+  return limit.algorithm == Algorithm::calendar ? end_of_unit(static_cast<CalendarUnit>(limit.period), count.charged_at)
+                                                : count.fresh_at;
+}
+
 }  // namespace
 
 int64_t end_of_unit(CalendarUnit unit, int64_t time) noexcept {
@@ -140,7 +154,7 @@ Count at(const Count& stored, const Limit& limit, int64_t now) noexcept {
       break;
   }
   Count count = stored;
-  if (now >= stored.fresh_at) count.used = 0;
+  if (now >= window_end(stored, limit)) count.used = 0;
   return count;
 }
 
@@ -148,7 +162,7 @@ int64_t remaining(const Count& count, const Limit& limit, int64_t now) noexcept 
   switch (limit.algorithm) {
     case Algorithm::gcra: {
       const Wide full = capacity_parts(limit);
-      const Wide in_use = level(count, limit);
+      const Wide in_use = level(count, limit, now);
       return in_use >= full ? 0 : narrow(quotient(full - in_use, wide(limit.period)));
     }
     case Algorithm::sliding: {
@@ -164,12 +178,12 @@ int64_t remaining(const Count& count, const Limit& limit, int64_t now) noexcept 
 int64_t wait(const Count& count, const Limit& limit, int64_t cost, int64_t now) noexcept {
   switch (limit.algorithm) {
     case Algorithm::gcra:
-      return run_off_time(count, limit, level(count, limit) + wide(cost) * wide(limit.period) - capacity_parts(limit),
-                          now);
+      return run_off_time(count, limit,
+                          level(count, limit, now) + wide(cost) * wide(limit.period) - capacity_parts(limit), now);
     case Algorithm::sliding:
       return windows_wait(count, limit, cost, now);
     default:
-      return count.fresh_at - now;
+      return window_end(count, limit) - now;
   }
 }
 
@@ -177,37 +191,38 @@ int64_t reset(const Count& count, const Limit& limit, int64_t now) noexcept {
   if (is_empty(count)) return 0;
   switch (limit.algorithm) {
     case Algorithm::gcra:
-      return run_off_time(count, limit, level(count, limit), now);
+      return run_off_time(count, limit, level(count, limit, now), now);
     case Algorithm::sliding:
       return windows_reset(count, limit, now);
     default:
-      return count.fresh_at - now;
+      return window_end(count, limit) - now;
   }
 }
 
 void take(Count& count, const Limit& limit, int64_t cost, int64_t now) noexcept {
+  if (limit.algorithm == Algorithm::gcra) {
+    set_level(count, limit, level(count, limit, now) + wide(cost) * wide(limit.period), now);
+    count.charged_at = now;
+    return;
+  }
   const bool begins = is_empty(count);
   count.used += static_cast<uint64_t>(cost);
   count.charged_at = now;
-  switch (limit.algorithm) {
-    case Algorithm::fixed:
-      if (begins) count.fresh_at = later(now, limit.period);
-      break;
-    case Algorithm::calendar:
-      count.fresh_at = end_of_unit(static_cast<CalendarUnit>(limit.period), now);
-      break;
-    default:
-      count.fresh_at = later(now, reset(count, limit, now));
-  }
+  if (limit.algorithm == Algorithm::calendar)
+    count.fresh_at = window_end(count, limit);
+  else if (limit.algorithm == Algorithm::sliding || begins)
+    count.fresh_at = later(now, limit.period);
 }
 
 void give_back(Count& stored, const Limit& limit, int64_t cost) noexcept {
   const auto units = static_cast<uint64_t>(cost);
   if (limit.algorithm == Algorithm::gcra) {
-    const Wide before = level(stored, limit);
+    const Wide before = level(stored, limit, stored.charged_at);
     const Wide parts = wide(cost) * wide(limit.period);
-    set_level(stored, limit, before > parts ? before - parts : 0);
-    stored.fresh_at = later(stored.charged_at, reset(stored, limit, stored.charged_at));
+    if (before > parts)
+      set_level(stored, limit, before - parts, stored.charged_at);
+    else
+      stored.used = stored.rest = 0;
     return;
   }
   const uint64_t from_used = std::min(units, stored.used);

@@ -7,7 +7,8 @@
 //  - `wait` is the least wait after which the same cost is there; nothing is rounded but the result, up.
 //  - No call waits longer than one period after the last charge (gcra: than the burst takes to refill), also where the
 //    limit was lowered in between.
-// The limit may change from call to call: a count holds what was taken, not what is left.
+// The limit may change from call to call: a count holds what was taken, not what is left. That is a number, but of gcra
+// the time in which it runs off.
 #pragma once
 
 #include "limits/limit.hpp"
@@ -18,9 +19,8 @@ namespace pgcache::limits {
 struct Count {
   int64_t charged_at;  // the last time that something was taken
   int64_t fresh_at;    // from then on it equals no count; of a block, its end
-  // Of gcra, what was in use at charged_at: whole units, and parts of which a unit has as many as the period has
-  // microseconds. Of sliding, what was taken in the window of charged_at, and in the one before. Of fixed and calendar
-  // only the former.
+  // What was taken: of sliding, in the window of charged_at, and (rest) in the one before; of fixed and calendar, in
+  // the window. Of gcra, fresh_at says it: less the fraction rest / used of a microsecond.
   uint64_t used;
   uint64_t rest;
 };

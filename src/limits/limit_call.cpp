@@ -36,23 +36,21 @@ LimitCall::Found LimitCall::find(uint64_t name) const noexcept {
   return found;
 }
 
-// False: the clock must be read again.
-bool LimitCall::is_in_time(const Cell& cell, Moment& moment) noexcept {
-  if (!cell || !moment.is_doubtful(cell)) return true;
-  moment.seen = cell.count().charged_at;
-  return false;
-}
-
 std::optional<LimitCall::Found> LimitCall::find_in_time(const Limit& limit, Attempt& attempt) noexcept {
   Moment& moment = attempt.moment;
   const Found found = find(count_name(key_, limit));
-  if (!is_in_time(found.count, moment) || !is_in_time(found.block, moment)) return std::nullopt;
-  if (found.count && moment.is_before(found.count)) {
-    partition_.set_back(found.count, moment.now);
-    if (limit.algorithm == Algorithm::calendar)
-      found.count.count().fresh_at = end_of_unit(static_cast<CalendarUnit>(limit.period), moment.now);
+  int64_t latest = moment.now;
+  for (const Cell& cell : {found.count, found.block})
+    if (cell) latest = std::max(latest, cell.count().charged_at);
+  if (latest == moment.now) return found;
+  if (!moment.is_second) {
+    moment.doubt(latest);
+    return std::nullopt;
   }
-  if (found.block && moment.is_before(found.block)) partition_.set_back(found.block, moment.now);
+  // A time that another process has read has been.
+  if (latest > moment.seen) moment.now = latest;
+  for (const Cell& cell : {found.count, found.block})
+    if (cell && moment.is_surely_before(cell)) partition_.set_back(cell, moment.now);
   return found;
 }
 
@@ -138,11 +136,13 @@ LimitCall::Taken LimitCall::take(const Cell& found, const Standing& standing, co
 LimitCall::Taken LimitCall::add(uint64_t name, Moment& moment, Cell& cell) noexcept {
   cell = partition_.add(key_.first, name, moment);
   if (cell) return Taken::yes;
-  const int64_t seen = moment.seen;
+  int64_t latest = moment.now;
   homes_.for_cells([&](const Cell& home) {
-    if (moment.is_doubtful(home)) moment.seen = home.count().charged_at;
+    if (moment.is_doubtful(home)) latest = std::max(latest, home.count().charged_at);
   });
-  return moment.seen != seen ? Taken::again : Taken::no_room;
+  if (latest == moment.now) return Taken::no_room;
+  moment.doubt(latest);
+  return Taken::again;
 }
 
 LimitCall::Taken LimitCall::take_exact(const Cell& found, const Request& request, Attempt& attempt) noexcept {
@@ -154,7 +154,7 @@ LimitCall::Taken LimitCall::take_exact(const Cell& found, const Request& request
   if (!partition_.find_logs(log.blocks_for(request.cost), attempt.moment, attempt.search)) {
     if (!partition_.has_searched_all(attempt.search)) return Taken::again;
     if (attempt.search.doubtful == INT64_MIN) return Taken::no_room;
-    attempt.moment.seen = attempt.search.doubtful;
+    attempt.moment.doubt(attempt.search.doubtful);
     attempt.search = LogSearch{};
     return Taken::again;
   }
@@ -201,13 +201,6 @@ bool LimitCall::block_for(Cell cell, int64_t duration, Moment& moment, Verdict& 
   return true;
 }
 
-bool LimitCall::deny(const Found& found, const Request& request, Moment& moment, Verdict& verdict) noexcept {
-  // A limit that is lower than the one that charged waits longer for the count to run off.
-  Count& count = found.count.count();
-  count.fresh_at = std::max(count.fresh_at, later(moment.now, verdict.reset_after));
-  return request.block == 0 || block_for(found.block, request.block, moment, verdict);
-}
-
 void LimitCall::tally(const Verdict& verdict, int64_t now) noexcept {
   ++(verdict.allowed ? partition_.state().allowed : partition_.state().denied);
   // Where there is no room the key has done nothing.
@@ -229,7 +222,8 @@ std::optional<Verdict> LimitCall::charge(const Request& request, Attempt& attemp
     }
   } else {
     add_reset(verdict, stands, request.limit, attempt.moment.now);
-    if (verdict.reason == Reason::limit_exceeded && !deny(*found, request, attempt.moment, verdict))
+    if (verdict.reason == Reason::limit_exceeded && request.block > 0 &&
+        !block_for(found->block, request.block, attempt.moment, verdict))
       return std::nullopt;
   }
   tally(verdict, attempt.moment.now);

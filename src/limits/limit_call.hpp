@@ -43,7 +43,6 @@ class LimitCall {
 
   [[nodiscard]] Found find(uint64_t name) const noexcept;
   std::optional<Found> find_in_time(const Limit& limit, Attempt& attempt) noexcept;
-  bool is_in_time(const Cell& cell, Moment& moment) noexcept;
 
   [[nodiscard]] Standing standing(const Cell& cell, const Limit& limit, int64_t now) const noexcept;
   [[nodiscard]] int64_t wait(const Standing& standing, const Request& request, int64_t now) const noexcept;
@@ -59,7 +58,6 @@ class LimitCall {
   Taken add(uint64_t name, Moment& moment, Cell& cell) noexcept;
   void be_full(const Request& request, const Attempt& attempt, Verdict& verdict) noexcept;
   // False: the call must come again.
-  bool deny(const Found& found, const Request& request, Moment& moment, Verdict& verdict) noexcept;
   bool block_for(Cell cell, int64_t duration, Moment& moment, Verdict& verdict) noexcept;
   void tally(const Verdict& verdict, int64_t now) noexcept;
 

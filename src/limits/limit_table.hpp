@@ -33,6 +33,7 @@ struct Secrets {
   uint64_t second;
 };
 
+// Called without a lock; what leaves it by longjmp leaves the call, which has changed nothing that counts.
 using Clock = int64_t (*)();
 
 struct Totals {

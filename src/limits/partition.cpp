@@ -81,7 +81,7 @@ void Partition::set_back(const Cell& cell, int64_t now) noexcept {
 }
 
 bool Partition::has_run_off(const Cell& cell, const Moment& moment) noexcept {
-  if (moment.is_before(cell) && !moment.is_doubtful(cell)) set_back(cell, moment.now);
+  if (moment.is_surely_before(cell)) set_back(cell, moment.now);
   return cell.has_run_off(moment.now);
 }
 
@@ -104,7 +104,10 @@ void Partition::search_bucket(Bucket& bucket, const Moment& moment, LogSearch& s
 }
 
 bool Partition::find_logs(uint32_t wanted, const Moment& moment, LogSearch& search) noexcept {
-  if (state_.free_logs >= wanted) return true;
+  if (state_.free_logs >= wanted) {
+    search.next = kNever;
+    return true;
+  }
   if (search.searched == 0) {
     search.changes = state_.log_changes;
     if (state_.searched_at <= moment.now && moment.now < state_.next_log) {

@@ -41,15 +41,23 @@ struct Cell {
 };
 
 // When a call takes place. A cell that was charged later was either charged by a process that was faster, or the clock
-// was set back. It was the latter if the clock was read, once more, after the cell had been seen.
+// was set back. The clock, read once more after the cell was seen, tells: if it is still earlier, it was set back. It
+// is read once more at most; a cell that has been charged again by then shows that processes are faster.
 struct Moment {
   int64_t now = 0;
   int64_t seen = INT64_MIN;  // the latest charge that was seen before the clock was read
+  bool is_second = false;    // the clock has been read once more
 
   [[nodiscard]] bool is_before(const Cell& cell) const noexcept { return cell.count().charged_at > now; }
+  // The clock was set back.
+  [[nodiscard]] bool is_surely_before(const Cell& cell) const noexcept {
+    return is_before(cell) && cell.count().charged_at <= seen;
+  }
   // The clock must be read again to know.
-  [[nodiscard]] bool is_doubtful(const Cell& cell) const noexcept {
-    return is_before(cell) && cell.count().charged_at > seen;
+  [[nodiscard]] bool is_doubtful(const Cell& cell) const noexcept { return !is_second && is_before(cell); }
+  void doubt(int64_t charged_at) noexcept {
+    seen = charged_at;
+    is_second = true;
   }
 };
 

@@ -95,6 +95,32 @@ TEST_F(LimitSearch, AKeyThatIsResetMeanwhileGivesWhatIsSought) {
   EXPECT_EQ(charge(key_at(220, 221), late).remaining, 5);
 }
 
+TEST_F(LimitSearch, ALogThatIsSetBackWithTheClockIsNotMissed) {
+  const Limit soon = limit(Algorithm::exact, 7, kMinute);
+  const Limit late = limit(Algorithm::exact, 7, kDay);
+  shared_time = kStart + 12 * kHour;
+  ASSERT_TRUE(charge(key_at(150, 151), soon, 7).allowed);
+  EXPECT_EQ(charge(key_at(220, 221), late).retry_after, kMinute);
+  shared_time = kStart + kHour;
+  EXPECT_EQ(charge(key_at(150, 151), soon, 0).reset_after, kMinute);
+  shared_time += kMinute;
+  EXPECT_TRUE(charge(key_at(220, 221), late).allowed);
+}
+
+TEST_F(LimitSearch, WhereALogIsFoundButNoPlaceThePlaceIsWaitedFor) {
+  const Limit soon = limit(Algorithm::exact, 7, kMinute);
+  const Limit plain = limit(Algorithm::fixed, 1, 30 * kDay);
+  ASSERT_TRUE(charge(key_at(230, 231), soon, 7).allowed);
+  for (uint64_t number = 0; number < 16; ++number) {
+    // All can only stay where they are.
+    ASSERT_TRUE(charge(key_at(150, 160, number), plain).allowed);
+  }
+  shared_time += kMinute;
+  const Verdict denied = charge(key_at(150, 160, 16), limit(Algorithm::exact, 7, kDay));
+  EXPECT_EQ(denied.reason, Reason::memory_full);
+  EXPECT_EQ(denied.retry_after, 30 * kDay - kMinute) << "not only until other logs run off";
+}
+
 // The key's own count changes while it searches: what is charged is what is there then.
 TEST_F(LimitSearch, ACountThatIsChargedMeanwhileIsNotChargedOverItsQuota) {
   const Limit by = limit(Algorithm::exact, 14, kDay);

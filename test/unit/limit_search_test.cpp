@@ -19,11 +19,18 @@ uint64_t hash_in_key(const void* bytes, size_t size, uint64_t seed) noexcept {
   return seed == kSecrets.first ? hash : spreading_hash(bytes, size, seed);
 }
 
-// Between two holds of a lock another call comes, once.
+// Between two holds of a lock another call comes, once; or others come again and again, before each.
 struct Interrupted {
   std::function<void()> call;
+  std::function<void()> faster;
 
-  static void lock(void*, uint32_t, bool) noexcept {}
+  static void lock(void* context, uint32_t, bool) noexcept {
+    auto& self = *static_cast<Interrupted*>(context);
+    const auto others = std::exchange(self.faster, nullptr);
+    if (!others) return;
+    others();
+    self.faster = others;
+  }
   static void unlock(void* context, uint32_t, bool) noexcept {
     if (const auto other = std::exchange(static_cast<Interrupted*>(context)->call, nullptr)) other();
   }
@@ -119,6 +126,24 @@ TEST_F(LimitSearch, WhereALogIsFoundButNoPlaceThePlaceIsWaitedFor) {
   const Verdict denied = charge(key_at(150, 160, 16), limit(Algorithm::exact, 7, kDay));
   EXPECT_EQ(denied.reason, Reason::memory_full);
   EXPECT_EQ(denied.retry_after, 30 * kDay - kMinute) << "not only until other logs run off";
+}
+
+// Each charge of theirs comes after the clock was read, and might mean that it was set back.
+TEST_F(LimitSearch, OthersWhoAreFasterDoNotKeepASearchGoing) {
+  const Limit hot = limit(Algorithm::exact, 7, 3);
+  const Limit late = limit(Algorithm::exact, 1000, kDay);
+  // Room for them, and not enough for what is sought.
+  ASSERT_GT(table_.reset(table_.key(0, key_at(200, 201, 1)), shared_clock), 0U);
+  const std::string key = key_at(220, 221);
+  const std::string hot_key = key_at(30, 31);
+  int64_t holds = 0;
+  others_.faster = [&] {
+    if (++holds > 1000) return;
+    shared_time += 1;
+    static_cast<void>(charge(hot_key, hot));
+  };
+  EXPECT_EQ(charge(key, late, 1000).reason, Reason::memory_full);
+  EXPECT_LE(holds, static_cast<int64_t>(3 * (buckets_ / kBucketsPerHold + 1)));
 }
 
 // The key's own count changes while it searches: what is charged is what is there then.

@@ -1,12 +1,15 @@
 // How each algorithm counts, but `exact`, which keeps a log (hit_log.hpp). Pure rules over one count.
 //
 // Guaranteed, for any sequence of calls with one limit whose times do not decrease:
-//  - gcra takes at most burst + floor(w * quota / period) within any w microseconds; fixed, sliding and calendar at
-//  most
-//    twice the quota within any period.
+//
+//  - gcra takes at most burst + floor(w * quota / period) within any w microseconds; fixed and sliding at most
+//    twice the quota within any period; calendar at most the quota within any of its units.
+//
 //  - `wait` is the least wait after which the same cost is there; nothing is rounded but the result, up.
+//
 //  - No call waits longer than one period after the last charge (gcra: than the burst takes to refill), also where the
 //    limit was lowered in between.
+//
 // The limit may change from call to call: a count holds what was taken, not what is left. That is a number, but of gcra
 // the time in which it runs off.
 #pragma once

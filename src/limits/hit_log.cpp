@@ -126,14 +126,10 @@ void HitLog::append(int64_t units, int64_t period, int64_t now) noexcept {
 
 void HitLog::set_back(int64_t now) noexcept {
   const Chain log = chain();
-  for (uint32_t block = log.head, left = log.size, place = log.first; left > 0; --left) {
-    int64_t& time = pool_.blocks[block].times[place];
+  walk(pool_, log.head, log.first, log.size, [&](int64_t& time) {
     time = now - (count_.charged_at - time);
-    if (++place == kTimesPerBlock) {
-      place = 0;
-      block = pool_.blocks[block].next;
-    }
-  }
+    return true;
+  });
   count_.fresh_at = later(now, count_.fresh_at - count_.charged_at);
   count_.charged_at = now;
 }

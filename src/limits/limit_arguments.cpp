@@ -24,10 +24,6 @@ constexpr int kBurst = 4;
 constexpr int kAlgorithm = 5;
 constexpr int kBlock = 6;
 
-const char* text_of(const Interval* interval) {
-  return DatumGetCString(DirectFunctionCall1(interval_out, IntervalPGetDatum(interval)));
-}
-
 int64_t count_argument(FunctionCallInfo fcinfo, int number, const char* name) {
   pg::require_not_null(fcinfo, number, name);
   const int64_t value = PG_GETARG_INT64(number);
@@ -53,17 +49,17 @@ int64_t checked_span(const Interval* interval, const char* name) {
   const int64_t microseconds = pg::microseconds_of(interval);
   if (unlikely(microseconds <= 0 || pg::infinity_of(interval) != 0))
     ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-                    errmsg("%s must be finite and above zero: %s", name, text_of(interval))));
+                    errmsg("%s must be finite and above zero: %s", name, pg::text_of(interval))));
   if (unlikely(microseconds > limits::kLongestSpan))
-    ereport(ERROR,
-            (errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE), errmsg("%s is out of range: %s", name, text_of(interval))));
+    ereport(ERROR, (errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+                    errmsg("%s is out of range: %s", name, pg::text_of(interval))));
   return microseconds;
 }
 
 int64_t plain_period(const Interval* period) {
   if (unlikely(period->month != 0 && pg::infinity_of(period) == 0))
     ereport(ERROR,
-            (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("period must not have months: %s", text_of(period)),
+            (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("period must not have months: %s", pg::text_of(period)),
              errhint("Months are not of one length: give days, or take the algorithm calendar.")));
   return checked_span(period, "period");
 }
@@ -75,8 +71,9 @@ int64_t calendar_period(const Interval* period) {
     if (period->month == 0 && length == USECS_PER_DAY) return static_cast<int64_t>(CalendarUnit::day);
     if (period->month == 0 && length == USECS_PER_HOUR) return static_cast<int64_t>(CalendarUnit::hour);
   }
-  ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-                  errmsg("period of the algorithm calendar must be an hour, a day or a month: %s", text_of(period))));
+  ereport(ERROR,
+          (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+           errmsg("period of the algorithm calendar must be an hour, a day or a month: %s", pg::text_of(period))));
 }
 
 int64_t period_argument(FunctionCallInfo fcinfo, Algorithm algorithm) {
@@ -150,7 +147,7 @@ int64_t block_argument(FunctionCallInfo fcinfo, int number, const char* name) {
   const int64_t span = checked_span(interval, name);
   if (unlikely(span >= END_TIMESTAMP - pg::clock_now()))
     ereport(ERROR, (errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
-                    errmsg("%s ends out of the range of a timestamp: %s", name, text_of(interval))));
+                    errmsg("%s ends out of the range of a timestamp: %s", name, pg::text_of(interval))));
   return span;
 }
 

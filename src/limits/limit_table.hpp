@@ -1,23 +1,26 @@
 // The counts of rate limits, and what a call does to them: in a fixed budget of bytes, for many processes.
 //
 // Contract
+//
 //  - A call is one step: it finds the count, judges and charges it under one lock, so that of many at once exactly as
-//  many
-//    are allowed as the limit says.
-//  - A count, and a block, stays until it has run off: until it equals none. Only then another key may take its place.
-//  Where
-//    a key finds no place, the caller says whether it is allowed; nothing else gives way.
+//    many are allowed as the limit says.
+//
+//  - A count, and a block, stays until it has run off, and so equals none. Only then another key may take its place.
+//    Where a key finds no place, the caller says whether it is allowed; nothing else gives way.
+//
 //  - Counts are named by 128 bits of two keyed hashes of database and key, and by algorithm and period. Two keys whose
-//    hashes agree would share a count, which could only deny more.
-//  - Locks: one for each partition, and a key belongs to one partition. No two are held at once. A lock is held for one
-//  look
-//    at two buckets (and their cells' other buckets, when both are full), one key's log of at most kMaxExactQuota hits,
-//    and one list of denied keys; a search for logs that have run off releases it every kBucketsPerHold buckets.
-//  - The clock is read before the lock is taken. Where the count was charged later than that, either another process
-//  was
-//    faster or the clock was set back; the clock, read once more after the count was seen, tells which.
-//  - Nothing allocates, nothing fails but for lack of room. The memory may be copied while nobody uses it, and attached
-//    elsewhere, if `belongs` says so.
+//    hashes agree would share a count, which could only deny more. A reset goes by the first 64 bits.
+//
+//  - Locks: one for each partition, and a key belongs to one. No two are held at once. A hold looks at the key's two
+//    buckets, at the other buckets of their cells where both are full, and at their logs, of at most kMaxExactQuota
+//    hits each, where the clock was set back; at one list of denied keys; and at kBucketsPerHold buckets where logs
+//    that have run off are sought.
+//
+//  - The clock is read before the lock is taken; partition.hpp (Moment) says what becomes of a cell that was charged
+//    later. It is read twice at most, and once more for each kBucketsPerHold buckets that are searched.
+//
+//  - Nothing allocates, nothing fails but for lack of room. The memory may be copied while nobody uses it, and
+//    attached elsewhere, if `belongs` says so.
 #pragma once
 
 #include "engine/environment.hpp"

@@ -18,12 +18,21 @@ namespace {
 
 constexpr const char* kPath = "pg_stat/pgcache.limits";
 
-pg_crc32c checksum(engine::Buffer memory) {
-  pg_crc32c crc;
-  INIT_CRC32C(crc);
-  COMP_CRC32C(crc, memory.data(), memory.size());
-  FIN_CRC32C(crc);
-  return crc;
+// Follows the memory, and ends the file.
+struct Seal {
+  pg::ClusterMoment moment;
+  pg_crc32c crc;  // of all before it
+  uint32_t unused;
+};
+static_assert(engine::Shareable<Seal>);
+
+Seal seal_of(engine::Buffer memory, const pg::ClusterMoment& moment) {
+  Seal seal{.moment = moment, .crc = 0, .unused = 0};
+  INIT_CRC32C(seal.crc);
+  COMP_CRC32C(seal.crc, memory.data(), memory.size());
+  COMP_CRC32C(seal.crc, &moment, sizeof moment);
+  FIN_CRC32C(seal.crc);
+  return seal;
 }
 
 bool write_all(int file, const void* data, size_t size) {
@@ -48,23 +57,32 @@ bool read_all(int file, void* data, size_t size) {
   return true;
 }
 
-// The memory, then its checksum, then nothing.
-bool read_table(int file, engine::Buffer memory) {
-  pg_crc32c crc = 0;
+enum class Read : uint8_t { good, damaged, of_another_time };
+
+Read read_table(int file, engine::Buffer memory) {
+  Seal seal;
   char more;
-  return read_all(file, memory.data(), memory.size()) && read_all(file, &crc, sizeof crc) &&
-         !read_all(file, &more, 1) && crc == checksum(memory) &&
-         limits::LimitTable::belongs(memory.data(), memory.size());
+  if (!read_all(file, memory.data(), memory.size()) || !read_all(file, &seal, sizeof seal) ||
+      read_all(file, &more, 1) || seal.crc != seal_of(memory, seal.moment).crc ||
+      !limits::LimitTable::belongs(memory.data(), memory.size()))
+    return Read::damaged;
+  const std::optional<pg::ClusterMoment> moment = pg::any_shutdown_moment();
+  return moment && memcmp(&*moment, &seal.moment, sizeof seal.moment) == 0 ? Read::good : Read::of_another_time;
+}
+
+bool write_table(int file, engine::Buffer memory, const pg::ClusterMoment& moment) {
+  const Seal seal = seal_of(memory, moment);
+  return write_all(file, memory.data(), memory.size()) && write_all(file, &seal, sizeof seal);
 }
 
 }  // namespace
 
 void save_limits(engine::Buffer memory) {
   // After a crash, or an immediate shutdown, a change may have been cut short.
-  if (!pg::is_shut_down()) return;
+  const std::optional<pg::ClusterMoment> moment = pg::any_shutdown_moment();
+  if (!moment) return;
   const int file = BasicOpenFile(kPath, O_WRONLY | O_CREAT | O_TRUNC | PG_BINARY);
-  const pg_crc32c crc = checksum(memory);
-  const bool written = file >= 0 && write_all(file, memory.data(), memory.size()) && write_all(file, &crc, sizeof crc);
+  const bool written = file >= 0 && write_table(file, memory, *moment);
   const int error = errno;
   if (file >= 0) close(file);
   if (written) return;
@@ -77,16 +95,18 @@ bool load_limits(engine::Buffer memory) {
   const int file = BasicOpenFile(kPath, O_RDONLY | PG_BINARY);
   if (file < 0 && errno == ENOENT) return false;
   if (file < 0) ereport(LOG, (errcode_for_file_access(), errmsg("could not open \"%s\": %m", kPath)));
-  const bool is_good = file >= 0 && read_table(file, memory);
+  const Read read = file >= 0 ? read_table(file, memory) : Read::damaged;
   if (file >= 0) close(file);
   if (unlink(kPath) != 0) {
     ereport(LOG, (errcode_for_file_access(), errmsg("could not remove \"%s\": %m", kPath)));
     return false;
   }
-  if (!is_good)
+  if (read != Read::good)
     ereport(LOG, (errmsg("discarding the saved rate limits"),
-                  errdetail("The file is damaged, or of another version or pgcache.rate_limit_memory.")));
-  return is_good;
+                  read == Read::damaged
+                      ? errdetail("The file is damaged, or of another version or pgcache.rate_limit_memory.")
+                      : errdetail("The server has run without them since it was written.")));
+  return read == Read::good;
 }
 
 }  // namespace pgcache

@@ -1,7 +1,7 @@
 // Counts outlive a restart: the postmaster writes the table's memory to a file once all other processes have ended in
-// order, and the next start reads it and removes it. (One that fails writes it again.) So a crash can never bring an
-// old count back, and a file that is damaged, or of another size or layout, is discarded. Waits for no disk: who loses
-// power then loses the counts.
+// order, and the next start reads it and removes it. (One that fails writes it again.) It is believed only if
+// pg_control is as it was, so that no crash and no copy brings an old count back; one that is damaged, or of another
+// size or layout, is discarded. Waits for no disk: who loses power then loses the counts.
 #pragma once
 
 #include "engine/types.hpp"

@@ -36,11 +36,12 @@ void start(void* memory, LWLockPadded* locks, bool is_new) {
   if (!is_new) return;
   *shared = {.logged_at = INT64_MIN};
   const bool is_postmaster = MyProcPid == PostmasterPid;
+  if (!is_postmaster || !load_limits(table_memory())) {
+    limits::Secrets secrets;
+    if (!pg_strong_random(&secrets, sizeof secrets)) ereport(FATAL, (errmsg("could not generate random numbers")));
+    limit_table = limits::LimitTable::format(table_memory(), environment, secrets, GetCurrentTimestamp());
+  }
   if (is_postmaster) on_shmem_exit(at_exit, Datum{0});
-  if (is_postmaster && load_limits(table_memory())) return;
-  limits::Secrets secrets;
-  if (!pg_strong_random(&secrets, sizeof secrets)) ereport(FATAL, (errmsg("could not generate random numbers")));
-  limit_table = limits::LimitTable::format(table_memory(), environment, secrets, GetCurrentTimestamp());
 }
 
 constexpr pg::SharedMemory kSharedMemory = {

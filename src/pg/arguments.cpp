@@ -13,13 +13,9 @@ extern "C" {
 
 namespace pgcache::pg {
 
-namespace {
-
 const char* text_of(const Interval* interval) {
   return DatumGetCString(DirectFunctionCall1(interval_out, PointerGetDatum(interval)));
 }
-
-}  // namespace
 
 void require_not_null(FunctionCallInfo fcinfo, int number, const char* name) {
   if (unlikely(PG_ARGISNULL(number)))

@@ -20,6 +20,9 @@ struct varlena* required_varlena(FunctionCallInfo fcinfo, int number, const char
 // 22004 naming the argument if it is NULL.
 void require_not_null(FunctionCallInfo fcinfo, int number, const char* name);
 
+// For a message.
+const char* text_of(const Interval* interval);
+
 // The first 64 bytes, for a message.
 const char* beginning_of(std::string_view text);
 

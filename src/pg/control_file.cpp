@@ -34,22 +34,27 @@ std::optional<ControlFileData> control_file() {
   return content;
 }
 
+ClusterMoment moment_of(const ControlFileData& control) {
+  return {.system_identifier = control.system_identifier,
+          .checkpoint = control.checkPoint,
+          .next_xid = U64FromFullTransactionId(control.checkPointCopy.nextXid),
+          .checkpoint_time = control.checkPointCopy.time,
+          .timeline = control.checkPointCopy.ThisTimeLineID,
+          .unused = 0};
+}
+
 }  // namespace
 
 std::optional<ClusterMoment> clean_shutdown_moment() {
   const std::optional<ControlFileData> control = control_file();
   if (!control || control->state != DB_SHUTDOWNED) return std::nullopt;
-  return ClusterMoment{.system_identifier = control->system_identifier,
-                       .checkpoint = control->checkPoint,
-                       .next_xid = U64FromFullTransactionId(control->checkPointCopy.nextXid),
-                       .checkpoint_time = control->checkPointCopy.time,
-                       .timeline = control->checkPointCopy.ThisTimeLineID,
-                       .unused = 0};
+  return moment_of(*control);
 }
 
-bool is_shut_down() {
+std::optional<ClusterMoment> any_shutdown_moment() {
   const std::optional<ControlFileData> control = control_file();
-  return control && (control->state == DB_SHUTDOWNED || control->state == DB_SHUTDOWNED_IN_RECOVERY);
+  if (!control || (control->state != DB_SHUTDOWNED && control->state != DB_SHUTDOWNED_IN_RECOVERY)) return std::nullopt;
+  return moment_of(*control);
 }
 
 bool recovery_requested() {

@@ -18,8 +18,8 @@ struct ClusterMoment {
 // What pg_control says if its state is a clean shutdown of a primary; nothing otherwise. Never raises.
 std::optional<ClusterMoment> clean_shutdown_moment();
 
-// Whether it says that a primary or a standby was shut down in order. Never raises.
-bool is_shut_down();
+// The same of a primary or a standby.
+std::optional<ClusterMoment> any_shutdown_moment();
 
 // Someone asks for recovery at this start: a standby, a restored backup.
 bool recovery_requested();

@@ -149,7 +149,7 @@ BEGIN
     END IF;
 
     IF preloaded AND installed = library THEN
-        SELECT s.no_room, format('%s of %s places taken; %s calls found none', s.cells, s.cells_max, s.no_room)
+        SELECT s.no_room, format('%s of %s places and %s of %s hits taken; %s calls found none', s.cells, s.cells_max, s.log_entries, s.log_entries_max, s.no_room)
         INTO lost, detail FROM pgcache.rate_limit_statistics() s;
         item := 'rate_limits'; ok := lost = 0;
         fix := CASE WHEN NOT ok THEN format('ALTER SYSTEM SET pgcache.rate_limit_memory = ''%s MB''; -- then restart the server',

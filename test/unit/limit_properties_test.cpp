@@ -321,17 +321,47 @@ TEST_P(LimitProperties, AChangedLimitKeepsNobodyLongerThanAPeriod) {
   });
 }
 
-TEST_P(LimitProperties, WhatWasTakenStaysTakenWhereTheQuotaChanges) {
-  const int64_t period = GetParam() == Algorithm::calendar ? 2 : kHour;
+// Of gcra it is a share of the time in which all of it runs off.
+TEST(LimitsThatShareACount, OfGcraKeepTheTime) {
   Table table;
-  table.now = kStart;  // the month's beginning; of sliding a window's
-  ASSERT_TRUE(table.charge("key", limit(GetParam(), 100, period), 80).allowed);
-  EXPECT_EQ(table.peek("key", limit(GetParam(), 200, period)).remaining, 120);
-  EXPECT_EQ(table.peek("key", limit(GetParam(), 81, period)).remaining, 1);
-  const Verdict lowered = table.charge("key", limit(GetParam(), 50, period));
-  EXPECT_EQ(lowered.reason, Reason::limit_exceeded);
-  EXPECT_EQ(lowered.remaining, 0);
-  EXPECT_EQ(table.peek("key", limit(GetParam(), 100, period)).remaining, 20) << "the lower limit took nothing away";
+  ASSERT_TRUE(table.charge("key", limit(Algorithm::gcra, 100, kHour), 80).allowed);
+  EXPECT_EQ(table.peek("key", limit(Algorithm::gcra, 200, kHour)).remaining, 40);
+  EXPECT_EQ(table.peek("key", limit(Algorithm::gcra, 50, kHour)).remaining, 10);
+  EXPECT_EQ(table.peek("key", limit(Algorithm::gcra, 100, kHour)).remaining, 20);
+}
+
+// Calls by a lax limit never make room for a strict one.
+TEST(LimitsThatShareACount, GiveTheStrictOneNoMoreThanItsOwn) {
+  for (const Algorithm algorithm : {Algorithm::gcra, Algorithm::fixed, Algorithm::sliding, Algorithm::exact}) {
+    SCOPED_TRACE(static_cast<int>(algorithm));
+    const Limit strict = limit(algorithm, 5, kMinute);
+    const Limit lax = limit(algorithm, 100, kMinute);
+    Table table;
+    int granted = 0;
+    for (int second = 0; second < 60; ++second) {
+      if (second % 3 == 0) static_cast<void>(table.charge("key", lax));
+      granted += table.charge("key", strict).allowed ? 1 : 0;
+      table.now += kSecond;
+    }
+    EXPECT_GT(granted, 0);
+    EXPECT_LE(granted, 10);
+  }
+}
+
+TEST(LimitsThatShareACount, KeepTheNumberButOfGcra) {
+  for (const Algorithm algorithm : {Algorithm::fixed, Algorithm::sliding, Algorithm::exact, Algorithm::calendar}) {
+    SCOPED_TRACE(static_cast<int>(algorithm));
+    const int64_t period = algorithm == Algorithm::calendar ? 2 : kHour;
+    Table table;
+    table.now = kStart;  // the month's beginning; of sliding a window's
+    ASSERT_TRUE(table.charge("key", limit(algorithm, 100, period), 80).allowed);
+    EXPECT_EQ(table.peek("key", limit(algorithm, 200, period)).remaining, 120);
+    EXPECT_EQ(table.peek("key", limit(algorithm, 81, period)).remaining, 1);
+    const Verdict lowered = table.charge("key", limit(algorithm, 50, period));
+    EXPECT_EQ(lowered.reason, Reason::limit_exceeded);
+    EXPECT_EQ(lowered.remaining, 0);
+    EXPECT_EQ(table.peek("key", limit(algorithm, 100, period)).remaining, 20) << "the lower limit took nothing away";
+  }
 }
 
 TEST_P(LimitProperties, AClockSetBackKeepsNobodyLongerThanAPeriod) {

@@ -116,15 +116,16 @@ TEST(LimitTable, NoFloodGetsADenialForgottenWhereTheQuotaWasLowered) {
     SCOPED_TRACE(algorithm);
     Table table;
     const int64_t period = algorithm == Algorithm::calendar ? 0 : kHour;
-    ASSERT_TRUE(table.charge("key", limit(algorithm, 200, period), 80).allowed);
+    ASSERT_TRUE(table.charge("key", limit(algorithm, 200, period), 200).allowed);
     table.now += kMinute;
     const Limit lowered = limit(algorithm, 50, period);
-    ASSERT_GE(table.charge("key", lowered).retry_after, 30 * kMinute);
+    const int64_t cost = algorithm == Algorithm::gcra ? 50 : 1;
+    ASSERT_GE(table.charge("key", lowered, cost).retry_after, 30 * kMinute);
     table.now += 25 * kMinute;
-    const Verdict before = table.peek("key", lowered);
+    const Verdict before = table.peek("key", lowered, cost);
     ASSERT_FALSE(before.allowed);
     flood(table);
-    EXPECT_EQ(table.peek("key", lowered), before);
+    EXPECT_EQ(table.peek("key", lowered, cost), before);
   }
 }
 

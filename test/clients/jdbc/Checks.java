@@ -121,8 +121,8 @@ class Checks {
     String limit = "SELECT allowed FROM rate_limit(?, ?, ?::interval, block => ?)";
     check("a rate limit", (Boolean) value(limit, key + "limit", 1, "1 hour", new PGInterval("90 minutes")));
     check("its denial", !(Boolean) value(limit, key + "limit", 1, "1 hour", new PGInterval("90 minutes")));
-    check("rate_limit_peek", Long.valueOf(5_400_000).compareTo((Long)
-        value("SELECT retry_after_ms FROM rate_limit_peek(?, ?, ?::interval)", key + "limit", 1L << 40, "1 hour")) >= 0);
+    long wait = (Long) value("SELECT retry_after_ms FROM rate_limit_peek(?, ?, ?::interval)", key + "limit", 1L << 40, "1 hour");
+    check("rate_limit_peek", wait > 5_000_000 && wait <= 5_400_000);
     check("rate_limit_allowed", !(Boolean) value("SELECT rate_limit_allowed(?, ?, ?::interval)", key + "limit", 1L << 40, "1 s"));
     check("its reset", Long.valueOf(1).equals(value("SELECT rate_limit_reset(?)", key + "limit")));
 

@@ -121,10 +121,11 @@ is(ask(q{SELECT rate_limit_unblock('flood blocked')}), 'f', 'there is no such bl
 
 note 'retry_after of a key without a place';
 
-# For each key: denied, and at the end of its wait, allowed. The place is given back, and the next has the same start.
+# For each key: denied, and at the end of its wait, allowed. The place is given back, and the next has the same start. Each place
+# that was found stays free, so not all are denied.
 ask(q{CREATE FUNCTION waits(OUT keys bigint, OUT denied bigint, OUT in_vain bigint) LANGUAGE plpgsql AS $$
 	DECLARE
-		started timestamptz := '2030-01-01 13:00+00';
+		started timestamptz := '2030-01-01 12:50+00';
 		answer record;
 	BEGIN
 		keys := 0; denied := 0; in_vain := 0;
@@ -140,13 +141,13 @@ ask(q{CREATE FUNCTION waits(OUT keys bigint, OUT denied bigint, OUT in_vain bigi
 			PERFORM rate_limit_reset('waiting ' || i);
 		END LOOP;
 	END $$});
-is(ask('SELECT keys, denied > 200, in_vain FROM waits()'), '300|t|0', 'who waits so long finds one');
+is(ask('SELECT keys, denied > 100, in_vain FROM waits()'), '300|t|0', 'who waits so long finds one');
 
 note 'pgcache.check()';
 
 my ($ok, $detail, $fix) = split /\|/, ask(q{SELECT ok, detail, fix FROM pgcache.check() WHERE item = 'rate_limits'});
 is($ok, 'f', 'tells');
-like($detail, qr/^\d+ of 65\d\d\d places taken; \d+ calls found none$/, 'how many');
+like($detail, qr/^\d+ of \d+ places taken; \d+ calls found none$/, 'how many');
 like($fix, qr/^ALTER SYSTEM SET pgcache\.rate_limit_memory = '8 MB';/, 'and what mends it');
 ask($fix);
 $position = log_position($server);

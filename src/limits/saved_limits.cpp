@@ -21,16 +21,16 @@ constexpr const char* kPath = "pg_stat/pgcache.limits";
 // Follows the memory, and ends the file.
 struct Seal {
   pg::ClusterMoment moment;
-  pg_crc32c crc;  // of all before it
   uint32_t unused;
+  pg_crc32c crc;  // of all before it
 };
 static_assert(engine::Shareable<Seal>);
 
 Seal seal_of(engine::Buffer memory, const pg::ClusterMoment& moment) {
-  Seal seal{.moment = moment, .crc = 0, .unused = 0};
+  Seal seal{.moment = moment, .unused = 0, .crc = 0};
   INIT_CRC32C(seal.crc);
   COMP_CRC32C(seal.crc, memory.data(), memory.size());
-  COMP_CRC32C(seal.crc, &moment, sizeof moment);
+  COMP_CRC32C(seal.crc, &seal, offsetof(Seal, crc));
   FIN_CRC32C(seal.crc);
   return seal;
 }
@@ -62,9 +62,10 @@ enum class Read : uint8_t { good, damaged, of_another_time };
 Read read_table(int file, engine::Buffer memory) {
   Seal seal;
   char more;
-  if (!read_all(file, memory.data(), memory.size()) || !read_all(file, &seal, sizeof seal) ||
-      read_all(file, &more, 1) || seal.crc != seal_of(memory, seal.moment).crc ||
-      !limits::LimitTable::belongs(memory.data(), memory.size()))
+  if (!read_all(file, memory.data(), memory.size()) || !read_all(file, &seal, sizeof seal) || read_all(file, &more, 1))
+    return Read::damaged;
+  const Seal expected = seal_of(memory, seal.moment);
+  if (memcmp(&seal, &expected, sizeof seal) != 0 || !limits::LimitTable::belongs(memory.data(), memory.size()))
     return Read::damaged;
   const std::optional<pg::ClusterMoment> moment = pg::any_shutdown_moment();
   return moment && memcmp(&*moment, &seal.moment, sizeof seal.moment) == 0 ? Read::good : Read::of_another_time;

@@ -62,7 +62,7 @@ for my $mode (qw(fast smart)) {
 	fill();
 	my $before = state();
 	$server->stop($mode);
-	is(-s $file, 4 * 1024 * 1024 + 4, "$mode: the file is there");
+	cmp_ok(-s $file, '>', 4 * 1024 * 1024, "$mode: the file is there");
 	$position = log_position($server);
 	$server->start;
 	ok(!-e $file, "$mode: it is gone once it is read");
@@ -104,7 +104,6 @@ $server->start;
 ok($kept eq state(), 'mended, it starts with all counts');
 
 fill();
-$kept = state();
 $server->stop('fast');
 preload($server, '');
 $server->start;
@@ -114,8 +113,10 @@ my @calls = (
 is( join(', ', grep { ($server->psql('postgres', $_, extra_params => [ '-v', 'VERBOSITY=verbose' ]))[2] !~ /ERROR:  55000: pgcache must be loaded at server start\nHINT:  Run: ALTER SYSTEM SET shared_preload_libraries = / } @calls),
 	'', 'not preloaded, all functions raise 55000 with the statement to run');
 preload($server, 'pgcache');
+$position = log_position($server);
 $server->restart('fast');
-ok($kept eq state(), 'a start without pgcache in between takes nothing away');
+like(log_since(), qr/LOG:  discarding the saved rate limits\n.*DETAIL:  The server has run without them since it was written\./, 'what was saved before is not believed');
+is_fresh('a start without pgcache in between');
 
 note 'crashes';
 

@@ -147,7 +147,7 @@ note 'pgcache.check()';
 
 my ($ok, $detail, $fix) = split /\|/, ask(q{SELECT ok, detail, fix FROM pgcache.check() WHERE item = 'rate_limits'});
 is($ok, 'f', 'tells');
-like($detail, qr/^\d+ of \d+ places taken; \d+ calls found none$/, 'how many');
+like($detail, qr/^\d+ of \d+ places and \d+ of \d+ hits taken; \d+ calls found none$/, 'how many');
 like($fix, qr/^ALTER SYSTEM SET pgcache\.rate_limit_memory = '8 MB';/, 'and what mends it');
 ask($fix);
 $position = log_position($server);

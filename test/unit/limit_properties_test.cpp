@@ -328,6 +328,9 @@ TEST(LimitsThatShareACount, OfGcraKeepTheTime) {
   EXPECT_EQ(table.peek("key", limit(Algorithm::gcra, 200, kHour)).remaining, 40);
   EXPECT_EQ(table.peek("key", limit(Algorithm::gcra, 50, kHour)).remaining, 10);
   EXPECT_EQ(table.peek("key", limit(Algorithm::gcra, 100, kHour)).remaining, 20);
+  // A third of a second, and the sixth that is missing: not a microsecond is lost to rounding on the way.
+  ASSERT_TRUE(table.charge("thirds", limit(Algorithm::gcra, 3, kSecond)).allowed);
+  EXPECT_EQ(table.peek("thirds", limit(Algorithm::gcra, 6, kSecond), 5).retry_after, 166'667);
 }
 
 // Calls by a lax limit never make room for a strict one.

@@ -94,6 +94,18 @@ TEST_F(LimitSearch, ALogThatBeginsMeanwhileIsNotMissed) {
   EXPECT_TRUE(charge(key_at(220, 221), late).allowed);
 }
 
+// Until a log runs off, nobody searches again.
+TEST_F(LimitSearch, ASearchThatWasInVainIsNotMadeAgain) {
+  const Limit late = limit(Algorithm::exact, 14, kDay);
+  int64_t holds = 0;
+  others_.faster = [&] { ++holds; };
+  EXPECT_EQ(charge(key_at(220, 221), late, 14).reason, Reason::memory_full);
+  EXPECT_GT(holds, 1);
+  holds = 0;
+  EXPECT_EQ(charge(key_at(222, 223), late, 14).reason, Reason::memory_full);
+  EXPECT_EQ(holds, 1);
+}
+
 TEST_F(LimitSearch, AKeyThatIsResetMeanwhileGivesWhatIsSought) {
   const Limit late = limit(Algorithm::exact, 7, kDay);
   ASSERT_TRUE(charge(key_at(150, 151), late, 7).allowed);

@@ -94,6 +94,31 @@ TEST_F(LimitSearch, ALogThatBeginsMeanwhileIsNotMissed) {
   EXPECT_TRUE(charge(key_at(220, 221), late).allowed);
 }
 
+// The block in use is full to its end, though all hits but one have run off.
+TEST_F(LimitSearch, ALogNeedsABlockWhereItsLastOneEnds) {
+  const Limit soon = limit(Algorithm::exact, 7, kMinute);
+  const std::string key = key_at(150, 151);
+  ASSERT_TRUE(charge(key, soon, 6).allowed);
+  shared_time += kMinute / 2;
+  ASSERT_TRUE(charge(key, soon).allowed);
+  shared_time += kMinute / 2;
+  EXPECT_EQ(charge(key, soon).reason, Reason::memory_full);
+  shared_time += kMinute / 2;
+  EXPECT_TRUE(charge(key, soon).allowed);
+}
+
+// Others charge between each reading of the clock and the lock.
+TEST_F(LimitSearch, ACallThatIsOvertakenTwiceGoesByTheTimeOfTheOthers) {
+  const Limit by = limit(Algorithm::fixed, 100, kMinute);
+  const std::string key = key_at(150, 151);
+  ASSERT_TRUE(charge(key, by).allowed);
+  others_.faster = [&] {
+    shared_time += 1;
+    static_cast<void>(charge(key, by));
+  };
+  EXPECT_EQ(charge(key, by).reset_after, kMinute - 2);
+}
+
 // Until a log runs off, nobody searches again.
 TEST_F(LimitSearch, ASearchThatWasInVainIsNotMadeAgain) {
   const Limit late = limit(Algorithm::exact, 14, kDay);

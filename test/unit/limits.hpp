@@ -49,6 +49,13 @@ using engine::test::constant_hash;
 using engine::test::Hash;
 using engine::test::spreading_hash;
 
+// It makes copies of memory slow, and has nothing to say about one thread.
+#if defined(__SANITIZE_THREAD__)
+constexpr bool kUnderThreadSanitizer = true;
+#else
+constexpr bool kUnderThreadSanitizer = false;
+#endif
+
 constexpr uint64_t kMegabyte = uint64_t{1} << 20;
 constexpr int64_t kMillisecond = 1'000;
 constexpr int64_t kSecond = 1'000'000;

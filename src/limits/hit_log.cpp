@@ -34,7 +34,7 @@ void walk(const LogPool& pool, uint32_t head, uint32_t first, uint32_t size, Vis
 
 }  // namespace
 
-void LogPool::format(uint32_t count) noexcept {
+void LogPool::format(uint32_t count) const noexcept {
   *free_head = kNone;
   for (uint32_t block = count; block-- > 0;) blocks[block].next = std::exchange(*free_head, block);
   *free_count = count;

@@ -26,7 +26,7 @@ struct LogPool {
   uint32_t* free_head;
   uint32_t* free_count;
 
-  void format(uint32_t count) noexcept;
+  void format(uint32_t count) const noexcept;
 };
 
 // A count of `exact` with the pool that its log lies in.

@@ -53,7 +53,7 @@ struct Totals {
 };
 
 // So that a partition's logs hold a whole quota of exact.
-constexpr uint64_t kMinTableBytes = 4 * 1024 * 1024;
+constexpr uint64_t kMinTableBytes = uint64_t{4} * 1024 * 1024;
 
 class LimitTable {
  public:

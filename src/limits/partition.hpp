@@ -23,7 +23,7 @@ struct alignas(64) Bucket {
   uint64_t names[kCellsPerBucket];  // which count of the key
   Count counts[kCellsPerBucket];
 };
-static_assert(engine::Shareable<Bucket> && sizeof(Bucket) == 48 * kCellsPerBucket);
+static_assert(engine::Shareable<Bucket> && sizeof(Bucket) == uint64_t{48} * kCellsPerBucket);
 
 // A place in the table.
 struct Cell {

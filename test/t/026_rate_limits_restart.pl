@@ -45,6 +45,12 @@ sub state {
 		SELECT * FROM rate_limit_top(1000) ORDER BY key});
 }
 
+sub restart {
+	$server->stop('fast');
+	$server->start;
+	return;
+}
+
 sub is_fresh {
 	my ($name) = @_;
 	is( ask(qq{
@@ -72,7 +78,7 @@ for my $mode (qw(fast smart)) {
 is(ask(q{SELECT allowed, remaining FROM rate_limit('exact10', 100, '1 hour', 31, algorithm => 'exact'); SELECT allowed, remaining FROM rate_limit('exact10', 100, '1 hour', 30, algorithm => 'exact')}), "f|30\nt|0", 'they go on');
 fill();
 my $over_two = state();
-$server->restart('fast') for 1 .. 2;
+restart() for 1 .. 2;
 ok($over_two eq state(), 'over two restarts too');
 
 # In the middle of calls, which a fast shutdown ends.
@@ -84,7 +90,7 @@ my @busy = map {
 		END LOOP; END $$} ], '<', \'', '>&', \$output);
 } 1 .. 2;
 wait_until(sub { ask('SELECT allowed FROM rate_limit_stats') > 5000 }, 'two sessions are busy');
-$server->restart('fast');
+restart();
 $_->finish for @busy;
 cmp_ok(ask('SELECT allowed FROM rate_limit_stats'), '>', 5000, 'a fast shutdown ends busy sessions, and their counts are there');
 is(ask(qq{SELECT count(rate_limit_reset('busy ' || i)) FROM generate_series(0, 49) i; SELECT count(rate_limit_reset(a || i)), count(rate_limit_unblock('blocked ' || i)) FROM $algorithms;
@@ -114,7 +120,7 @@ is( join(', ', grep { ($server->psql('postgres', $_, extra_params => [ '-v', 'VE
 	'', 'not preloaded, all functions raise 55000 with the statement to run');
 preload($server, 'pgcache');
 $position = log_position($server);
-$server->restart('fast');
+restart();
 like(log_since(), qr/discarding the saved rate limits\n.*DETAIL:  The server has run without them/, 'the counts of before a start without pgcache are discarded');
 is_fresh('a start without pgcache in between');
 
@@ -145,7 +151,7 @@ unlike(log_since(), qr/the saved rate limits/, 'a backend killed: the log tells 
 
 # The file that was read must not come back.
 fill();
-$server->restart('fast');
+restart();
 $server->stop('immediate');
 $server->start;
 is_fresh('a restart, then an immediate stop');
@@ -204,7 +210,7 @@ for my $memory ('5MB', '8MB', '4MB') {
 	is_fresh("$memory of memory");
 	fill();
 	my $state = state();
-	$server->restart('fast');
+	restart();
 	ok($state eq state(), "$memory of memory: keeps its own");
 }
 
@@ -250,7 +256,7 @@ is_fresh('a file that cannot be removed');
 chmod 0700, $server->data_dir . '/pg_stat' or die;
 fill();
 $kept = state();
-$server->restart('fast');
+restart();
 ok($kept eq state(), 'and all is well once it can be');
 
 note 'prepared transactions';
@@ -262,7 +268,7 @@ my $left = q{SELECT a.remaining, b.remaining, c.reason FROM rate_limit_peek('pre
 is(ask($left), '4|4|blocked', 'take at once');
 ask(q{ROLLBACK PREPARED 'one'});
 is(ask($left), '4|4|blocked', 'ROLLBACK PREPARED gives nothing back');
-$server->restart('fast');
+restart();
 ask(q{ROLLBACK PREPARED 'two'});
 is(ask($left), '4|4|blocked', 'after a restart neither');
 

@@ -46,8 +46,9 @@ sub state {
 }
 
 sub restart {
-	$server->stop('fast');
-	$server->start;
+	my ($node) = @_;
+	$node->stop('fast');
+	$node->start;
 	return;
 }
 
@@ -78,7 +79,7 @@ for my $mode (qw(fast smart)) {
 is(ask(q{SELECT allowed, remaining FROM rate_limit('exact10', 100, '1 hour', 31, algorithm => 'exact'); SELECT allowed, remaining FROM rate_limit('exact10', 100, '1 hour', 30, algorithm => 'exact')}), "f|30\nt|0", 'they go on');
 fill();
 my $over_two = state();
-restart() for 1 .. 2;
+restart($server) for 1 .. 2;
 ok($over_two eq state(), 'over two restarts too');
 
 # In the middle of calls, which a fast shutdown ends.
@@ -90,7 +91,7 @@ my @busy = map {
 		END LOOP; END $$} ], '<', \'', '>&', \$output);
 } 1 .. 2;
 wait_until(sub { ask('SELECT allowed FROM rate_limit_stats') > 5000 }, 'two sessions are busy');
-restart();
+restart($server);
 $_->finish for @busy;
 cmp_ok(ask('SELECT allowed FROM rate_limit_stats'), '>', 5000, 'a fast shutdown ends busy sessions, and their counts are there');
 is(ask(qq{SELECT count(rate_limit_reset('busy ' || i)) FROM generate_series(0, 49) i; SELECT count(rate_limit_reset(a || i)), count(rate_limit_unblock('blocked ' || i)) FROM $algorithms;
@@ -120,7 +121,7 @@ is( join(', ', grep { ($server->psql('postgres', $_, extra_params => [ '-v', 'VE
 	'', 'not preloaded, all functions raise 55000 with the statement to run');
 preload($server, 'pgcache');
 $position = log_position($server);
-restart();
+restart($server);
 like(log_since(), qr/discarding the saved rate limits\n.*DETAIL:  The server has run without them/, 'the counts of before a start without pgcache are discarded');
 is_fresh('a start without pgcache in between');
 
@@ -151,7 +152,7 @@ unlike(log_since(), qr/the saved rate limits/, 'a backend killed: the log tells 
 
 # The file that was read must not come back.
 fill();
-restart();
+restart($server);
 $server->stop('immediate');
 $server->start;
 is_fresh('a restart, then an immediate stop');
@@ -210,7 +211,7 @@ for my $memory ('5MB', '8MB', '4MB') {
 	is_fresh("$memory of memory");
 	fill();
 	my $state = state();
-	restart();
+	restart($server);
 	ok($state eq state(), "$memory of memory: keeps its own");
 }
 
@@ -256,7 +257,7 @@ is_fresh('a file that cannot be removed');
 chmod 0700, $server->data_dir . '/pg_stat' or die;
 fill();
 $kept = state();
-restart();
+restart($server);
 ok($kept eq state(), 'and all is well once it can be');
 
 note 'prepared transactions';
@@ -268,7 +269,7 @@ my $left = q{SELECT a.remaining, b.remaining, c.reason FROM rate_limit_peek('pre
 is(ask($left), '4|4|blocked', 'take at once');
 ask(q{ROLLBACK PREPARED 'one'});
 is(ask($left), '4|4|blocked', 'ROLLBACK PREPARED gives nothing back');
-restart();
+restart($server);
 ask(q{ROLLBACK PREPARED 'two'});
 is(ask($left), '4|4|blocked', 'after a restart neither');
 
@@ -339,7 +340,7 @@ is( ask_standby(q{
 	"t|9\n9\n2030-01-02 12:00:00+00|2030-01-02 12:00:00+00\nt|0\nf|blocked\nblocked|1\n2|2|1\n9\n8", 'all functions work');
 my $of_standby = q{SELECT l.remaining, e.remaining, b.reason FROM rate_limit_peek('replicated', 10, '1 hour') l, rate_limit_peek('exact', 10, '1 hour', algorithm => 'exact') e, rate_limit_peek('blocked', 10, '1 hour') b; SELECT * FROM rate_limit_stats};
 my $as_standby = ask_standby($of_standby);
-$standby->restart('fast');
+restart($standby);
 is(ask_standby($of_standby), $as_standby, 'a clean restart keeps its counts');
 is(ask_standby(q{SELECT count(*) FROM pgcache.check() WHERE item = 'rate_limits' AND ok}), 1, 'pgcache.check() is content');
 my $session = $standby->background_psql('postgres');
@@ -348,7 +349,7 @@ $standby->promote;
 is($session->query_safe(q{SELECT remaining, pg_is_in_recovery() FROM rate_limit('replicated', 10, '1 hour')}), '6|f', 'and goes on over a promotion');
 $session->quit;
 is(ask_standby(q{SELECT reason FROM rate_limit_peek('blocked', 10, '1 hour')}), 'blocked', 'so do blocks');
-$standby->restart('fast');
+restart($standby);
 is(ask_standby(q{SELECT remaining FROM rate_limit_peek('replicated', 10, '1 hour')}), 6, 'and a restart after it');
 $standby->stop('immediate');
 $standby->start;

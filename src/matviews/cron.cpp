@@ -9,8 +9,6 @@ namespace pgcache {
 namespace {
 
 constexpr int64_t kDay = 86400;
-// What std::chrono's years can hold, with room.
-constexpr int64_t kFarthest = 900'000'000'000;
 // A time on the clock that never comes.
 constexpr int64_t kNever = INT64_MAX / 2;
 // Greater than any value or useful step, so that no number overflows.
@@ -261,7 +259,7 @@ const char* cron_field_name(int field) noexcept {
 }
 
 std::optional<int64_t> next_time(const CronSchedule& schedule, int64_t after, const Zone& zone) noexcept {
-  if (after < -kFarthest || after > kFarthest) return std::nullopt;
+  if (after < -kCronFarthest || after > kCronFarthest) return std::nullopt;
   const int64_t last = after + kCronSecondsAhead;
   int64_t now = after + 1;
   int64_t offset = offset_at(zone, now);

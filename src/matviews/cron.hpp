@@ -45,9 +45,11 @@ struct Zone {
 
 // The furthest that next_time looks ahead: nine years, because from 2096 to 2104 there is no 29 February.
 inline constexpr int64_t kCronSecondsAhead = int64_t{9} * 366 * 86400;
+// From when on it does not look: what std::chrono's years can hold, with room.
+inline constexpr int64_t kCronFarthest = 900'000'000'000;
 
 // The first Unix time later than `after` that the schedule names; none if there is none within nine years, or if
-// `after` is tens of thousands of years away.
+// `after` is further away than kCronFarthest.
 //
 // Where the clock is changed, it is as with Vixie's cron. By the clock, times that it skips don't come and times that
 // it repeats come again. Otherwise a time that it skips comes when it is changed, at once with others skipped then, and

@@ -61,6 +61,7 @@ void check_times(const CronSchedule& schedule, int64_t after, const FuzzedZone& 
     const int64_t time = *found;
     demand(time > after, "it is later");
     demand(time <= after + kCronSecondsAhead, "it is within nine years");
+    if (time - 1 > kCronFarthest) return;
     demand(next_time(schedule, time - 1, zone) == time, "it is the next one a second before");
     demand(next_time(schedule, after + (time - after) / 2, zone) == time, "there is none before it");
     const int32_t offset = FuzzedZone::offset_at(&clock, time);

@@ -13,12 +13,14 @@ uint64_t scrambled(uint64_t bits) noexcept {
   return bits ^ bits >> 31;
 }
 
-uint64_t block_name(const Key& key) noexcept { return key.second & ~kHasLog; }
+uint64_t block_name(const Key& key) noexcept { return key.second & ~kNameBits; }
 
 uint64_t count_name(const Key& key, const Limit& limit) noexcept {
   const auto algorithm = static_cast<uint64_t>(limit.algorithm) + 1;
-  const uint64_t name = key.second + scrambled(scrambled(static_cast<uint64_t>(limit.period)) + algorithm);
-  return (name & ~kHasLog) | (limit.algorithm == Algorithm::exact ? kHasLog : 0);
+  const auto period = static_cast<uint64_t>(limit.period);
+  const uint64_t name = (key.second + scrambled(scrambled(period) + algorithm)) & ~kNameBits;
+  if (limit.algorithm == Algorithm::exact) return name | kHasLog;
+  return limit.algorithm == Algorithm::calendar ? name | (period + 1) * kUnitFactor : name;
 }
 
 }  // namespace

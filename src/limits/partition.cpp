@@ -77,6 +77,7 @@ void Partition::set_back(const Cell& cell, int64_t now) noexcept {
     HitLog(cell.count(), logs_).set_back(now);
   else
     limits::set_back(cell.count(), now);
+  if (cell.unit() > 0) cell.count().fresh_at = end_of_unit(static_cast<CalendarUnit>(cell.unit() - 1), now);
   if (cell.has_log()) note_log(cell.count().fresh_at);
 }
 

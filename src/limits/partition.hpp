@@ -14,8 +14,10 @@ namespace pgcache::limits {
 constexpr uint32_t kCellsPerBucket = 8;
 // So many are searched in one hold of the lock.
 constexpr uint32_t kBucketsPerHold = 64;
-// The lowest bit of a cell's name says that it has a log.
+// The lowest bits of a cell's name: whether it has a log, and of calendar the unit plus one.
 constexpr uint64_t kHasLog = 1;
+constexpr uint64_t kUnitFactor = 2;
+constexpr uint64_t kNameBits = 7;
 
 // Cells by columns: a search looks at one cache line of a bucket.
 struct alignas(64) Bucket {
@@ -35,6 +37,8 @@ struct Cell {
   [[nodiscard]] uint64_t& name() const noexcept { return bucket->names[number]; }
   [[nodiscard]] Count& count() const noexcept { return bucket->counts[number]; }
   [[nodiscard]] bool has_log() const noexcept { return (name() & kHasLog) != 0; }
+  // The calendar's unit plus one; 0: of another algorithm.
+  [[nodiscard]] uint64_t unit() const noexcept { return (name() & kNameBits) / kUnitFactor; }
   [[nodiscard]] bool has_run_off(int64_t now) const noexcept {
     return count().fresh_at <= now && count().charged_at <= now;
   }

@@ -262,6 +262,14 @@ SELECT call, pg_temp.sqlstate_of(call) FROM unnest(ARRAY[
     $$rate_limit('k', 5, '1 minute', algorithm => '')$$, $$rate_limit('k', 1001, '1 minute', algorithm => 'exact')$$, $$rate_limit('k', 5, '1 minute', block => '0')$$, $$rate_limit_block('k', '-1 s')$$, $$rate_limit_top(0)$$,
     $$rate_limit('q', 5, '2000000000 days')$$, $$rate_limit('q', 1, '36500000 days', burst => 2)$$, $$rate_limit('q', 5, '1 s', block => '2000000000 days')$$, $$rate_limit_block('q', '2000000000 days')$$, $$rate_limit('q', 5, '1 s', 9223372036854775807)$$]) call;
 
+-- A block that would end after the last timestamp.
+SET pgcache.test_clock = '294276-12-31 23:00';
+SELECT call, pg_temp.sqlstate_of(call) FROM unnest(ARRAY[$$rate_limit_block('q', '2 hours')$$, $$rate_limit('q', 5, '1 s', block => '2 hours')$$, $$rate_limit_peek('q', 5, '1 s', block => '1 minute')$$]) call;
+-- PostgreSQL has infinite intervals from version 17 on.
+SELECT pg_temp.clock(0);
+SELECT call, pg_temp.sqlstate_of(call) = CASE WHEN current_setting('server_version_num')::int >= 170000 THEN '22023' ELSE '22007' END AS refused
+FROM unnest(ARRAY[$$rate_limit('k', 5, 'infinity')$$, $$rate_limit('k', 5, '-infinity')$$, $$rate_limit('k', 5, 'infinity', algorithm => 'calendar')$$, $$rate_limit('k', 5, '1 s', block => 'infinity')$$, $$rate_limit_block('k', 'infinity')$$]) call;
+
 -- Statistics, and who was denied.
 SELECT rate_limit_stats_reset();
 SELECT allowed, denied, no_room FROM rate_limit_stats;

@@ -43,10 +43,10 @@ void give_back(Count& stored, const Limit& limit, int64_t cost) noexcept;
 // The clock was set back to before the last charge: it counts as made now.
 void set_back(Count& stored, int64_t now) noexcept;
 
-// Microseconds until the whole burst is there, rounded up; nothing over kLongestSpan.
+// Until the whole burst is there.
 struct Refill {
-  bool in_range;
-  int64_t microseconds;
+  bool in_range;         // not over kLongestSpan
+  int64_t microseconds;  // rounded up
 };
 [[nodiscard]] Refill refill_time(const Limit& limit) noexcept;
 

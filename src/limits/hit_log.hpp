@@ -1,9 +1,9 @@
 // The log of `exact`: the time of each unit that was taken within the last period, oldest first, in a chain of blocks
 // from a pool.
 //
-// Guaranteed: of all units that were taken and not given back, no more than the quota lie within any period. What is
-// given back are the oldest, so that those in the log are never older than the true ones. The caller holds the lock of
-// the pool's partition.
+// Guaranteed: of all units that were taken and not given back, no more than the quota lie within any period, if each is
+// given back within a period of being taken. What is given back are the oldest, so that those in the log are never
+// older than the true ones. The caller holds the lock of the pool's partition.
 #pragma once
 
 #include <cstddef>

@@ -1,4 +1,4 @@
--- Rate limits: counts in shared memory that are judged and charged in one step. None of these functions is STRICT, because
+-- Rate limits: counts in shared memory that are judged and charged in one step. What acts on a key is not STRICT, because
 -- a NULL must be an error: who answers NULL to "may he?" lets him.
 
 CREATE FUNCTION rate_limit(key text, quota bigint, period interval, cost bigint DEFAULT 1, burst bigint DEFAULT NULL, algorithm text DEFAULT 'gcra', block interval DEFAULT NULL,

@@ -73,12 +73,13 @@ Cell Partition::add(uint64_t hash, uint64_t name, const Moment& moment) noexcept
 }
 
 void Partition::set_back(const Cell& cell, int64_t now) noexcept {
-  if (cell.has_log())
+  if (cell.has_log()) {
     HitLog(cell.count(), logs_).set_back(now);
-  else
-    limits::set_back(cell.count(), now);
+    note_log(cell.count().fresh_at);
+    return;
+  }
+  limits::set_back(cell.count(), now);
   if (cell.unit() > 0) cell.count().fresh_at = end_of_unit(static_cast<CalendarUnit>(cell.unit() - 1), now);
-  if (cell.has_log()) note_log(cell.count().fresh_at);
 }
 
 bool Partition::has_run_off(const Cell& cell, const Moment& moment) noexcept {
@@ -104,23 +105,22 @@ void Partition::search_bucket(Bucket& bucket, const Moment& moment, LogSearch& s
   }
 }
 
-bool Partition::find_logs(uint32_t wanted, const Moment& moment, LogSearch& search) noexcept {
-  if (state_.free_logs >= wanted) {
-    search.next = kNever;
-    return true;
-  }
+void Partition::search_logs(const Moment& moment, LogSearch& search) noexcept {
   if (search.searched == 0) {
     search.changes = state_.log_changes;
     if (state_.searched_at <= moment.now && moment.now < state_.next_log) {
       search.searched = bucket_count_;
       search.next = state_.next_log;
-      return false;
     }
   }
   for (uint32_t i = 0; i < kBucketsPerHold && !has_searched_all(search); ++i, ++search.searched) {
     search_bucket(buckets_[state_.search_hand], moment, search);
     state_.search_hand = (state_.search_hand + 1) % bucket_count_;
   }
+}
+
+bool Partition::find_logs(uint32_t wanted, const Moment& moment, LogSearch& search) noexcept {
+  if (state_.free_logs < wanted) search_logs(moment, search);
   if (state_.free_logs >= wanted) {
     search.next = kNever;
     return true;

@@ -139,6 +139,7 @@ class Partition {
   Cell place_in(Bucket& bucket, const Moment& moment) noexcept;
   Cell moved_away(const Homes& homes, const Moment& moment) noexcept;
   void forget(const Cell& cell) noexcept;
+  void search_logs(const Moment& moment, LogSearch& search) noexcept;
   void search_bucket(Bucket& bucket, const Moment& moment, LogSearch& search) noexcept;
 
   PartitionState& state_;

@@ -1,6 +1,7 @@
 #include "limits/saved_limits.hpp"
 
-#include <fcntl.h>
+#include <cstdio>
+
 #include <unistd.h>
 
 #include "limits/limit_table.hpp"
@@ -35,34 +36,12 @@ Seal seal_of(engine::Buffer memory, const pg::ClusterMoment& moment) {
   return seal;
 }
 
-bool write_all(int file, const void* data, size_t size) {
-  for (const auto* from = static_cast<const char*>(data); size > 0;) {
-    const ssize_t written = write(file, from, size);
-    if (written < 0 && errno == EINTR) continue;
-    if (written <= 0) return false;
-    from += written;
-    size -= static_cast<size_t>(written);
-  }
-  return true;
-}
-
-bool read_all(int file, void* data, size_t size) {
-  for (auto* to = static_cast<char*>(data); size > 0;) {
-    const ssize_t got = read(file, to, size);
-    if (got < 0 && errno == EINTR) continue;
-    if (got <= 0) return false;
-    to += got;
-    size -= static_cast<size_t>(got);
-  }
-  return true;
-}
-
 enum class Read : uint8_t { good, damaged, of_another_time };
 
-Read read_table(int file, engine::Buffer memory) {
+Read read_table(FILE* file, engine::Buffer memory) {
   Seal seal;
-  char more;
-  if (!read_all(file, memory.data(), memory.size()) || !read_all(file, &seal, sizeof seal) || read_all(file, &more, 1))
+  if (fread(memory.data(), memory.size(), 1, file) != 1 || fread(&seal, sizeof seal, 1, file) != 1 ||
+      fgetc(file) != EOF)
     return Read::damaged;
   const Seal expected = seal_of(memory, seal.moment);
   if (memcmp(&seal, &expected, sizeof seal) != 0 || !limits::LimitTable::belongs(memory.data(), memory.size()))
@@ -71,9 +50,15 @@ Read read_table(int file, engine::Buffer memory) {
   return moment && memcmp(&*moment, &seal.moment, sizeof seal.moment) == 0 ? Read::good : Read::of_another_time;
 }
 
-bool write_table(int file, engine::Buffer memory, const pg::ClusterMoment& moment) {
-  const Seal seal = seal_of(memory, moment);
-  return write_all(file, memory.data(), memory.size()) && write_all(file, &seal, sizeof seal);
+// False with errno.
+bool write_file(engine::Buffer memory, const Seal& seal) {
+  FILE* file = AllocateFile(kPath, PG_BINARY_W);
+  if (file == nullptr) return false;
+  const bool written = fwrite(memory.data(), memory.size(), 1, file) == 1 && fwrite(&seal, sizeof seal, 1, file) == 1;
+  const int error = errno;
+  const bool closed = FreeFile(file) == 0;
+  if (!written) errno = error;
+  return written && closed;
 }
 
 }  // namespace
@@ -81,23 +66,17 @@ bool write_table(int file, engine::Buffer memory, const pg::ClusterMoment& momen
 void save_limits(engine::Buffer memory) {
   // After a crash, or an immediate shutdown, a change may have been cut short.
   const std::optional<pg::ClusterMoment> moment = pg::any_shutdown_moment();
-  if (!moment) return;
-  const int file = BasicOpenFile(kPath, O_WRONLY | O_CREAT | O_TRUNC | PG_BINARY);
-  const bool written = file >= 0 && write_table(file, memory, *moment);
-  const int error = errno;
-  if (file >= 0) close(file);
-  if (written) return;
-  unlink(kPath);
-  errno = error;
+  if (!moment || write_file(memory, seal_of(memory, *moment))) return;
   ereport(LOG, (errcode_for_file_access(), errmsg("could not save the rate limits in \"%s\": %m", kPath)));
+  unlink(kPath);
 }
 
 bool load_limits(engine::Buffer memory) {
-  const int file = BasicOpenFile(kPath, O_RDONLY | PG_BINARY);
-  if (file < 0 && errno == ENOENT) return false;
-  if (file < 0) ereport(LOG, (errcode_for_file_access(), errmsg("could not open \"%s\": %m", kPath)));
-  const Read read = file >= 0 ? read_table(file, memory) : Read::damaged;
-  if (file >= 0) close(file);
+  FILE* file = AllocateFile(kPath, PG_BINARY_R);
+  if (file == nullptr && errno == ENOENT) return false;
+  if (file == nullptr) ereport(LOG, (errcode_for_file_access(), errmsg("could not open \"%s\": %m", kPath)));
+  const Read read = file != nullptr ? read_table(file, memory) : Read::damaged;
+  if (file != nullptr) FreeFile(file);
   if (unlink(kPath) != 0) {
     ereport(LOG, (errcode_for_file_access(), errmsg("could not remove \"%s\": %m", kPath)));
     return false;

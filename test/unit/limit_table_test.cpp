@@ -110,6 +110,20 @@ void flood(Table& table) {
   EXPECT_GT(table.totals().no_room, 0) << "it was full";
 }
 
+// The time that was left of its unit says nothing about that of the unit before.
+TEST(LimitTable, ACalendarsCountThatOthersSetBackIsKeptToTheEndOfItsUnit) {
+  const Limit hourly = limit(Algorithm::calendar, 5, static_cast<int64_t>(CalendarUnit::hour));
+  Table table;
+  table.now = kStart + 50 * kMinute;
+  ASSERT_TRUE(table.charge("key", hourly, 5).allowed);
+  flood(table);
+  table.now = kStart - kDay + 5 * kMinute;
+  flood(table);
+  table.now += 20 * kMinute;
+  flood(table);
+  EXPECT_EQ(table.peek("key", hourly).retry_after, 35 * kMinute);
+}
+
 // By the limit that denies, not by the higher one that was charged before.
 TEST(LimitTable, NoFloodGetsADenialForgottenWhereTheQuotaWasLowered) {
   for (const Algorithm algorithm : kAlgorithms) {

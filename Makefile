@@ -14,6 +14,7 @@ SQL_PARTS = \
 	src/watches/watches.sql \
 	src/matviews/matviews.sql \
 	src/limits/limits.sql \
+	src/flags/flags.sql \
 	src/pg/privileges.sql
 
 SOURCES := $(sort $(wildcard src/*.cpp src/*/*.cpp))
@@ -41,6 +42,8 @@ ifneq ($(PGXS),)
 
 DATA_built = $(EXTENSION)--$(PGCACHE_VERSION).sql
 SHLIB_EXPORTS = src/exports.txt
+# Flags' regular expressions.
+SHLIB_LINK = -lre2
 EXTRA_CLEAN = $(OBJS:.o=.d) build $(MODULE_big).so
 PG_CXXFLAGS = -std=c++20 -fvisibility=hidden -fvisibility-inlines-hidden -Wno-register $(WARNINGS) $(COPT)
 

@@ -2,6 +2,9 @@
 
 OLDEST_POSTGRESQL=15
 
+# What building the module takes, beside PostgreSQL.
+MODULE_NEEDS=(make:make g++:g++ libre2-dev)
+
 installed() { dpkg-query -W -f '${db:Status-Abbrev}' "$1" 2>/dev/null | grep -q '^.i'; }
 
 # Prints those of the packages that are missing. A program may also have come without a package: "program:package".

@@ -1,0 +1,35 @@
+// Regular expressions of RE2, which run in time linear in the text. Pure, but for RE2's own memory.
+#pragma once
+
+#include <span>
+#include <string_view>
+
+namespace re2 {
+class RE2;
+}
+
+namespace pgcache::flags {
+
+enum class Anchor : unsigned char { none, start, end };
+
+// Compiled when it is first used; the memory for that is RE2's own, and release_all gives it back.
+struct RegularExpression {
+  std::string_view pattern;                    // in RE2's syntax; or else
+  std::span<const std::string_view> literals;  // one of these, where `anchor` says
+  Anchor anchor;
+  bool ignores_case;
+  bool is_utf8;  // else each byte is a character
+  bool is_tried;
+  re2::RE2* compiled;
+  RegularExpression* next;  // in the list of those that release_all goes through
+};
+
+// Whether it occurs in the text; never, where it does not compile.
+bool matches(RegularExpression& expression, std::string_view text) noexcept;
+
+// Empty if it compiles; else why not, cut to the buffer.
+std::string_view problem_of(RegularExpression& expression, std::span<char> buffer) noexcept;
+
+void release_all(RegularExpression* first) noexcept;
+
+}  // namespace pgcache::flags

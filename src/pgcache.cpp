@@ -6,6 +6,11 @@
 #include "fetch/fetch_query.hpp"
 #include "fetch/fetch_settings.hpp"
 #include "fetch/flights.hpp"
+#include "flags/flag_changes.hpp"
+#include "flags/flag_settings.hpp"
+#include "flags/flag_statistics.hpp"
+#include "flags/generations.hpp"
+#include "flags/shared_flags.hpp"
 #include "limits/limit_settings.hpp"
 #include "limits/shared_limits.hpp"
 #include "matviews/matview_settings.hpp"
@@ -36,6 +41,7 @@ void _PG_init(void) {
   pgcache::define_fetch_settings();
   pgcache::define_matview_settings();
   pgcache::define_limit_settings();
+  pgcache::define_flag_settings();
   pgcache::pg::define_clock_settings();
   MarkGUCPrefixReserved("pgcache");
   // Loaded later, the module answers every call with what to do about it.
@@ -47,6 +53,10 @@ void _PG_init(void) {
   pgcache::install_publication();
   pgcache::install_table_changes();
   pgcache::install_shared_limits();
+  pgcache::install_shared_flags();
+  pgcache::install_generations();
+  pgcache::install_flag_changes();
+  pgcache::install_flag_statistics();
   pgcache::install_refresh_slots();
   pgcache::install_write_counts();
   pgcache::install_notifications();

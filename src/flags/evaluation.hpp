@@ -22,6 +22,12 @@ struct Answer {
   const Strategy* strategy;  // that passed; nullptr: none, or there is none
 };
 
+// The reason of a flag's variant: weights decided, unless the context was named.
+inline Reason reason_with(const Answer& answer, const Variant* variant, bool is_override) noexcept {
+  if (variant == nullptr) return answer.reason;
+  return is_override ? Reason::targeting_match : Reason::split;
+}
+
 enum class State : uint8_t { enabled, disabled, killed, scheduled, ended };
 std::string_view name_of(State state) noexcept;
 
@@ -87,6 +93,7 @@ class Evaluation {
   bool passes(const Constraint& constraint) noexcept;
   bool passes(const Segment& segment) noexcept;
   bool is_met(const Prerequisite& prerequisite, const Answer& answer) noexcept;
+  Passed passes(const Strategy& strategy) noexcept;
   // Whether the rollout reaches the context.
   Passed reaches(const Strategy& strategy) noexcept;
   // Without a value where the attribute to stick to is missing, and the point means nothing.
@@ -98,7 +105,6 @@ class Evaluation {
   Answer answer_of_itself(const Flag& flag) noexcept;
   Answer answer_with_prerequisites(const Flag& flag) noexcept;
   Answer answer_of_strategies(const Flag& flag) noexcept;
-  Passed passes(const Strategy& strategy) noexcept;
   bool pass_all(std::span<const Constraint> constraints) noexcept;
   const Answer* remembered(const Flag& flag) const noexcept;
   void remember(const Flag& flag, const Answer& answer) noexcept;

@@ -64,8 +64,13 @@ CREATE TABLE pgcache.flag_prerequisites (
 CREATE INDEX ON pgcache.flag_prerequisites (prerequisite);
 COMMENT ON TABLE pgcache.flag_prerequisites IS 'What other flags must be for a flag to be on';
 
-SELECT pg_catalog.pg_extension_config_dump('pgcache.' || part, '') FROM (VALUES
-    ('flag_id'), ('flag_strategy_id'), ('flags'), ('flag_strategies'), ('flag_segments'), ('flag_strategy_segments'), ('flag_prerequisites')) AS t (part);
+SELECT pg_catalog.pg_extension_config_dump('pgcache.flag_id', '');
+SELECT pg_catalog.pg_extension_config_dump('pgcache.flag_strategy_id', '');
+SELECT pg_catalog.pg_extension_config_dump('pgcache.flags', '');
+SELECT pg_catalog.pg_extension_config_dump('pgcache.flag_strategies', '');
+SELECT pg_catalog.pg_extension_config_dump('pgcache.flag_segments', '');
+SELECT pg_catalog.pg_extension_config_dump('pgcache.flag_strategy_segments', '');
+SELECT pg_catalog.pg_extension_config_dump('pgcache.flag_prerequisites', '');
 
 -- These check rows whoever writes them.
 CREATE FUNCTION pgcache.check_flag() RETURNS trigger

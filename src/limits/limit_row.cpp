@@ -1,11 +1,12 @@
 #include "limits/limit_row.hpp"
 
+#include "pg/rows.hpp"
+
 extern "C" {
 #include "access/htup_details.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "utils/builtins.h"
-#include "utils/memutils.h"
 #include "utils/timestamp.h"
 }
 
@@ -15,26 +16,15 @@ namespace {
 
 constexpr int kColumns = 9;
 
-// Made once in a backend: in FROM, a function has nowhere to keep it from call to call.
-TupleDesc row_descriptor() {
-  static TupleDesc descriptor = nullptr;
-  if (likely(descriptor != nullptr)) return descriptor;
-  struct Column {
-    const char* name;
-    Oid type;
-  };
-  constexpr Column kAll[kColumns] = {{"allowed", BOOLOID},         {"quota", INT8OID},
-                                     {"remaining", INT8OID},       {"retry_after", INTERVALOID},
-                                     {"reset_after", INTERVALOID}, {"retry_after_ms", INT8OID},
-                                     {"reset_after_ms", INT8OID},  {"blocked_until", TIMESTAMPTZOID},
-                                     {"reason", TEXTOID}};
-  MemoryContext caller = MemoryContextSwitchTo(TopMemoryContext);
-  TupleDesc made = CreateTemplateTupleDesc(kColumns);
-  for (int i = 0; i < kColumns; ++i)
-    TupleDescInitEntry(made, static_cast<AttrNumber>(i + 1), kAll[i].name, kAll[i].type, -1, 0);
-  descriptor = BlessTupleDesc(made);
-  MemoryContextSwitchTo(caller);
-  return descriptor;
+TupleDesc row_type() {
+  static TupleDesc type = nullptr;
+  constexpr pg::Column kAll[kColumns] = {{"allowed", BOOLOID},         {"quota", INT8OID},
+                                         {"remaining", INT8OID},       {"retry_after", INTERVALOID},
+                                         {"reset_after", INTERVALOID}, {"retry_after_ms", INT8OID},
+                                         {"reset_after_ms", INT8OID},  {"blocked_until", TIMESTAMPTZOID},
+                                         {"reason", TEXTOID}};
+  if (unlikely(type == nullptr)) type = pg::permanent_row_type(kAll);
+  return type;
 }
 
 const char* name_of(limits::Reason reason) {
@@ -83,7 +73,7 @@ Datum limit_row(const limits::Verdict& verdict, int64_t quota) {
   };
   bool nulls[kColumns] = {
       false, false, false, never, false, never, false, verdict.blocked_until == 0, reason == nullptr};
-  return HeapTupleGetDatum(heap_form_tuple(row_descriptor(), values, nulls));
+  return HeapTupleGetDatum(heap_form_tuple(row_type(), values, nulls));
 }
 
 }  // namespace pgcache

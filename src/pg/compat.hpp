@@ -135,6 +135,15 @@ void visit_written_relations(Visit visit) {
 #endif
 }
 
+// Of the transaction that this backend is in; no other of its transactions has it for a long time.
+inline LocalTransactionId my_local_transaction() {
+#if PG_VERSION_NUM >= 170000
+  return MyProc->vxid.lxid;
+#else
+  return MyProc->lxid;
+#endif
+}
+
 // What PostgreSQL shares about transaction ids.
 inline auto* shared_transaction_ids() {
 #if PG_VERSION_NUM >= 170000

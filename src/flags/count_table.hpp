@@ -1,0 +1,94 @@
+// How often flags were evaluated, by result and variant: for many processes, in a fixed number of places. Pure.
+//
+// Contract
+//
+//  - A place belongs to a flag of a database, or to one of its variants. Where a new one finds its places taken, the
+//  one
+//    that was seen least recently gives way, with its counts.
+//  - Locks: one for each partition; a place belongs to one. Adding to a place takes it shared, making one exclusive. No
+//    two are held at once. A hold looks at kWays places.
+#pragma once
+
+#include "engine/environment.hpp"
+#include "engine/shared.hpp"
+#include "flags/flag.hpp"
+
+namespace pgcache::flags {
+
+struct CountKey {
+  uint64_t flag;  // 0: no flag that exists
+  uint32_t database;
+  std::string_view variant;  // at most kLongestCounted bytes; empty: the flag itself
+};
+
+struct Counted {
+  CountKey key;
+  Counts counts;
+  int64_t last;
+};
+
+class CountTable {
+ public:
+  static constexpr uint32_t kPartitions = 16;
+  static constexpr uint32_t kWays = 8;
+  static constexpr uint32_t kPlaces = 16'384;
+  static constexpr size_t kLongestCounted = 128;
+
+  CountTable() noexcept = default;
+  static constexpr size_t bytes() noexcept;
+  // memory: bytes() of it, 64-byte aligned. The environment brings kPartitions locks; its hash is not used.
+  static CountTable format(void* memory, const engine::Environment& environment, int64_t now) noexcept;
+  static CountTable attach(void* memory, const engine::Environment& environment) noexcept;
+
+  void add(const CountKey& key, const Counts& counts, int64_t now) noexcept;
+  void reset(int64_t now) noexcept;
+  int64_t since() const noexcept { return engine::load_relaxed(front_->since); }
+
+  // Calls visit(counted) for each of a database, from copies, without a lock. The variant's name stays during the call.
+  template <typename Visit>
+  void visit(uint32_t database, Visit visit) const;
+
+ private:
+  struct Front {
+    alignas(64) int64_t since;
+  };
+
+  struct Place {
+    uint64_t flag;
+    uint32_t database;  // 0: free
+    uint32_t variant_bytes;
+    Counts counts;
+    int64_t last;
+    char variant[kLongestCounted];
+  };
+  static_assert(engine::Shareable<Place>);
+
+  class Lock;
+
+  static constexpr uint32_t kSets = kPlaces / kWays;
+
+  CountTable(void* memory, const engine::Environment& environment) noexcept;
+  static bool is_of(const Place& place, const CountKey& key) noexcept;
+  Place* find(uint32_t set, const CountKey& key) const noexcept;
+  Place& make(uint32_t set, const CountKey& key) noexcept;
+  // False if it may have to be made under the exclusive lock first.
+  bool add_to(uint32_t set, const CountKey& key, const Counts& counts, int64_t now, bool exclusive) noexcept;
+  Place copy_of(uint32_t place) const noexcept;
+
+  Front* front_ = nullptr;
+  Place* places_ = nullptr;
+  engine::Environment environment_{};
+};
+
+constexpr size_t CountTable::bytes() noexcept { return sizeof(Front) + sizeof(Place) * kPlaces; }
+
+template <typename Visit>
+void CountTable::visit(uint32_t database, Visit visit) const {
+  for (uint32_t i = 0; i < kPlaces; ++i) {
+    const Place copy = copy_of(i);
+    if (copy.database != database) continue;
+    visit(Counted{{copy.flag, copy.database, {copy.variant, copy.variant_bytes}}, copy.counts, copy.last});
+  }
+}
+
+}  // namespace pgcache::flags

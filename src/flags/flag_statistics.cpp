@@ -1,0 +1,107 @@
+#include "flags/flag_statistics.hpp"
+
+#include "flags/generations.hpp"
+#include "flags/shared_flags.hpp"
+#include "pg/clock.hpp"
+#include "pg/compat.hpp"
+#include "pg/function.hpp"
+
+extern "C" {
+#include "access/xact.h"
+#include "utils/builtins.h"
+#include "utils/tuplestore.h"
+}
+
+namespace pgcache {
+
+namespace {
+
+using flags::Counts;
+
+uint64_t fallbacks_without_flag = 0;
+
+void hand_on(const flags::CountKey& key, const Counts& counts) { flag_count_table.add(key, counts, pg::clock_now()); }
+
+void hand_on_variants(const flags::Flag& flag, const flags::Variants& variants) {
+  for (flags::Variant& variant : variants.all)
+    if (variant.evaluations > 0)
+      hand_on({static_cast<uint64_t>(flag.id), MyDatabaseId, variant.name},
+              {.enabled = std::exchange(variant.evaluations, 0), .disabled = 0, .fallback = 0});
+}
+
+void hand_on_flag(flags::Flag& flag) {
+  hand_on({static_cast<uint64_t>(flag.id), MyDatabaseId, {}}, std::exchange(flag.counts, {}));
+  flag.is_counted = false;
+  hand_on_variants(flag, flag.variants);
+  for (const flags::Strategy& strategy : flag.strategies) hand_on_variants(flag, strategy.variants);
+}
+
+void hand_on_all() {
+  if (fallbacks_without_flag > 0)
+    hand_on({0, MyDatabaseId, {}}, {.enabled = 0, .disabled = 0, .fallback = std::exchange(fallbacks_without_flag, 0)});
+  for (FlagSet* set : kept_flags())
+    if (set != nullptr) hand_on_counts(*set);
+}
+
+void at_end(XactEvent event, void*) {
+  switch (event) {
+    case XACT_EVENT_COMMIT:
+    case XACT_EVENT_PARALLEL_COMMIT:
+    case XACT_EVENT_ABORT:
+    case XACT_EVENT_PARALLEL_ABORT:
+    case XACT_EVENT_PREPARE:
+      hand_on_all();
+      break;
+    default:
+      break;
+  }
+}
+
+Datum number(uint64_t count) { return Int64GetDatum(static_cast<int64_t>(count)); }
+
+}  // namespace
+
+void count_fallback_without_flag() { ++fallbacks_without_flag; }
+
+void hand_on_counts(FlagSet& set) {
+  for (flags::Flag* flag : set.counted.first(std::exchange(set.counted_count, 0))) hand_on_flag(*flag);
+}
+
+void install_flag_statistics() { RegisterXactCallback(at_end, nullptr); }
+
+}  // namespace pgcache
+
+PGCACHE_FUNCTION(pgcache_flag_counts) {
+  using namespace pgcache;
+  require_flags();
+  hand_on_all();
+  InitMaterializedSRF(fcinfo, 0);
+  auto* result = reinterpret_cast<ReturnSetInfo*>(fcinfo->resultinfo);
+  const TimestampTz since = flag_count_table.since();
+  flag_count_table.visit(MyDatabaseId, [&](const flags::Counted& it) {
+    const bool is_flag = it.key.variant.empty();
+    Datum values[] = {
+        number(it.key.flag),
+        is_flag
+            ? Datum{0}
+            : PointerGetDatum(cstring_to_text_with_len(it.key.variant.data(), static_cast<int>(it.key.variant.size()))),
+        number(it.counts.enabled),
+        number(it.counts.disabled),
+        number(it.counts.fallback),
+        TimestampTzGetDatum(it.last),
+        TimestampTzGetDatum(since),
+    };
+    bool nulls[std::size(values)] = {};
+    nulls[1] = is_flag;
+    tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+  });
+  return Datum{0};
+}
+
+PGCACHE_FUNCTION(pgcache_flag_stats_reset) {
+  using namespace pgcache;
+  require_flags();
+  hand_on_all();
+  flag_count_table.reset(pg::clock_now());
+  PG_RETURN_VOID();
+}

@@ -1,0 +1,152 @@
+#include "flags/generations.hpp"
+
+#include "flags/flag_settings.hpp"
+#include "flags/flag_statistics.hpp"
+#include "flags/flag_tables.hpp"
+#include "flags/shared_flags.hpp"
+#include "pg/compat.hpp"
+
+extern "C" {
+#include "access/parallel.h"
+#include "access/transam.h"
+#include "access/xact.h"
+#include "storage/predicate.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
+}
+
+namespace pgcache {
+
+namespace {
+
+// What a snapshot sees, and whose flags are asked for. Of two snapshots of one backend with the same numbers, nothing
+// has ended between them: below the same xmax, transactions in progress only become fewer.
+struct View {
+  LocalTransactionId transaction;
+  TransactionId xmax;
+  uint32 in_progress;
+  int32 subtransactions_in_progress;
+  CommandId command;
+  uint32 environment;  // how often it was set
+
+  bool operator==(const View&) const = default;
+};
+
+struct Generation {
+  FlagSet* set;  // nullptr: none
+  View view;     // it was read with
+  bool is_open;
+  uint64_t used;
+};
+
+Generation generations[2];
+FlagSet* kept[2];
+uint64_t uses = 0;
+uint64_t messages = 0;
+
+// The last answer, until a message comes.
+FlagSet* served = nullptr;
+View served_view;
+
+Oid tables[kFlagTables];  // that generations were read from
+LocalTransactionId locked_in = InvalidLocalTransactionId;
+
+View view_of(Snapshot snapshot) {
+  return {pg::my_local_transaction(), snapshot->xmax,   snapshot->xcnt,
+          snapshot->subxcnt,          snapshot->curcid, environment_changes()};
+}
+
+// Whether it may see less than the other one, which has the same environment.
+bool is_older(const View& view, const View& other) {
+  if (view.xmax != other.xmax) return TransactionIdPrecedes(view.xmax, other.xmax);
+  return view.in_progress > other.in_progress || view.subtransactions_in_progress > other.subtransactions_in_progress ||
+         (view.transaction == other.transaction && view.command < other.command);
+}
+
+bool serves(const Generation& generation, const View& view, bool in_flight) {
+  if (generation.set == nullptr) return false;
+  if (generation.view == view) return true;
+  return generation.is_open && !in_flight && !is_older(view, generation.view) &&
+         strcmp(generation.set->environment, environment_setting()) == 0;
+}
+
+// No memory may be given back here: it can come while a set is being read, or used.
+void close_generations(Datum, Oid relation) {
+  if (OidIsValid(relation) && std::find(std::begin(tables), std::end(tables), relation) == std::end(tables)) return;
+  ++messages;
+  served = nullptr;
+  for (Generation& generation : generations) generation.is_open = false;
+  // What was read with the same numbers may have been rolled back.
+  for (Generation& generation : generations) generation.view.transaction = InvalidLocalTransactionId;
+}
+
+void drop(Generation& generation) {
+  if (generation.set == nullptr) return;
+  hand_on_counts(*generation.set);
+  MemoryContext context = std::exchange(generation.set, nullptr)->context;
+  kept[&generation - generations] = nullptr;
+  MemoryContextDelete(context);
+}
+
+// Of the snapshot that a query takes now; nothing may be said of it in parallel mode, where none can be taken.
+bool is_latest(const View& view) { return !IsInParallelMode() && view_of(GetLatestSnapshot()) == view; }
+
+Generation& read_generation(Snapshot snapshot, const View& view, bool in_flight) {
+  Generation& generation = generations[0].used < generations[1].used ? generations[0] : generations[1];
+  drop(generation);
+  served = nullptr;
+  for (size_t i = 0; i < kFlagTables; ++i) tables[i] = flag_table(static_cast<FlagTable>(i));
+  const uint64_t heard = messages;
+  const bool may_be_open = !in_flight && is_latest(view);
+  PushActiveSnapshot(snapshot);
+  FlagSet* set = load_flags(snapshot, environment_setting());
+  PopActiveSnapshot();
+  MemoryContextSetParent(set->context, TopMemoryContext);
+  generation = {set, view, may_be_open && heard == messages, 0};
+  kept[&generation - generations] = set;
+  return generation;
+}
+
+void lock_for_serializable(Snapshot snapshot) {
+  if (!IsolationIsSerializable() || locked_in == pg::my_local_transaction()) return;
+  for (size_t i = 0; i < kFlagTables; ++i) {
+    Relation relation = table_open(flag_table(static_cast<FlagTable>(i)), AccessShareLock);
+    PredicateLockRelation(relation, snapshot);
+    table_close(relation, AccessShareLock);
+  }
+  locked_in = pg::my_local_transaction();
+}
+
+FlagSet& find_generation(Snapshot snapshot, const View& view) {
+  lock_for_serializable(snapshot);
+  // In this order: the messages of what is not in flight any more are there.
+  const bool in_flight = flag_change_in_flight();
+  AcceptInvalidationMessages();
+  Generation* found = std::find_if(std::begin(generations), std::end(generations),
+                                   [&](const Generation& it) { return serves(it, view, in_flight); });
+  if (found == std::end(generations)) found = &read_generation(snapshot, view, in_flight);
+  found->used = ++uses;
+  served = found->set;
+  served_view = view;
+  return *found->set;
+}
+
+Snapshot snapshot_to_see() {
+  Snapshot snapshot = ActiveSnapshotSet() ? GetActiveSnapshot() : GetTransactionSnapshot();
+  return snapshot->snapshot_type == SNAPSHOT_MVCC ? snapshot : GetLatestSnapshot();
+}
+
+}  // namespace
+
+FlagSet& current_flags() {
+  Snapshot snapshot = snapshot_to_see();
+  const View view = view_of(snapshot);
+  if (likely(served != nullptr && view == served_view)) return *served;
+  return find_generation(snapshot, view);
+}
+
+std::span<FlagSet* const> kept_flags() { return kept; }
+
+void install_generations() { CacheRegisterRelcacheCallback(close_generations, Datum{0}); }
+
+}  // namespace pgcache

@@ -1,0 +1,39 @@
+// What sessions share about flags: how often they were evaluated, which commits change them just now, and when the log
+// was told last that something is wrong. Flags themselves are not shared: each session has its own, see
+// generations.hpp.
+#pragma once
+
+#include "flags/count_table.hpp"
+#include "flags/evaluation.hpp"
+#include "pg/postgres.hpp"
+
+namespace pgcache {
+
+// Valid once require_flags has returned.
+extern flags::CountTable flag_count_table;
+
+void install_shared_flags();
+bool flags_are_shared();
+
+namespace internal {
+extern bool flags_are_ready;
+void get_flags_ready();
+}  // namespace internal
+
+// 55000 with what to do where the module is not preloaded, or of another version than its SQL objects.
+inline void require_flags() {
+  if (unlikely(!internal::flags_are_ready)) internal::get_flags_ready();
+}
+
+// Commits that change flags: announced before anybody can see them, finished after their messages are in the queue of
+// every session. Each is counted once in both.
+void announce_flag_change();
+void finish_flag_change();
+// Whether there is one between the two. One that any snapshot taken before the call sees is either among them, or its
+// messages are in the queue already.
+bool flag_change_in_flight();
+
+// Warns that a flag gives its fallback, if a minute has gone since the last time in the whole server.
+void warn_of_fallback(flags::ErrorCode error, std::string_view flag, const char* environment, const char* problem);
+
+}  // namespace pgcache

@@ -32,7 +32,8 @@ bool same_bits(const Address& one, const Address& other, unsigned bits) noexcept
 std::optional<Address> parse_address(std::string_view text) noexcept {
   const size_t slash = std::min(text.find('/'), text.size());
   char terminated[kLongestAddress + 1];
-  if (slash > kLongestAddress || text.substr(0, slash).find('\0') != std::string_view::npos) return std::nullopt;
+  if (slash == 0 || slash > kLongestAddress || text.substr(0, slash).find('\0') != std::string_view::npos)
+    return std::nullopt;
   std::memcpy(terminated, text.data(), slash);
   terminated[slash] = '\0';
 

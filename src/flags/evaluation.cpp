@@ -57,10 +57,10 @@ int64_t Evaluation::now() noexcept {
   return *now_;
 }
 
-// What date constraints compare: currentTime where the context has one, even if it is none.
+// What date constraints compare: currentTime where the context has one, even if that is no time.
 std::optional<int64_t> Evaluation::time_of_context() noexcept {
   const std::optional<std::string_view> given = context_.attribute("currentTime");
-  return given ? parse_moment(without_blanks(*given)) : std::optional(now());
+  return given && !given->empty() ? parse_moment(without_blanks(*given)) : std::optional(now());
 }
 
 uint32_t Evaluation::chance(uint64_t of) noexcept {
@@ -113,7 +113,9 @@ Bucket Evaluation::bucket(const Strategy& strategy) noexcept {
   std::string_view name;
   Bucket bucket{};
   bucket.value = attribute_to_stick_to(strategy.stickiness, false, name);
-  if (bucket.value || strategy.stickiness.by == Stickiness::By::attribute) bucket.attribute = name;
+  const bool needs_attribute = strategy.stickiness.by == Stickiness::By::attribute;
+  if (bucket.value || needs_attribute) bucket.attribute = name;
+  if (!bucket.value && needs_attribute) return bucket;
   bucket.point = point_of(bucket.value ? hash_in_group(strategy.group, *bucket.value)
                                        : chance(static_cast<uint64_t>(strategy.id)));
   return bucket;
@@ -172,7 +174,6 @@ void Evaluation::remember(const Flag& flag, const Answer& answer) noexcept {
 // A flag that waits for a prerequisite stays in `pending`, whose last one is at work. No flag is in it twice: there are
 // no circles.
 Answer Evaluation::answer_with_prerequisites(const Flag& flag) noexcept {
-  if (flag.problem != nullptr) return kBroken;
   size_t depth = 0;
   const auto wait_for = [&](const Flag& it) { workspace_.pending[depth++] = {&it, 0}; };
   const auto finish = [&](const Flag& it, const Answer& answer) {
@@ -182,7 +183,7 @@ Answer Evaluation::answer_with_prerequisites(const Flag& flag) noexcept {
   wait_for(flag);
   while (depth > 0) {
     Pending& top = workspace_.pending[depth - 1];
-    if (top.next == top.flag->prerequisites.size()) {
+    if (top.flag->problem != nullptr || top.next == top.flag->prerequisites.size()) {
       finish(*top.flag, answer_of_itself(*top.flag));
       continue;
     }

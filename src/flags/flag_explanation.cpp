@@ -8,8 +8,10 @@
 #include "pg/function.hpp"
 
 extern "C" {
+#include "catalog/pg_type.h"
 #include "lib/stringinfo.h"
 #include "utils/builtins.h"
+#include "utils/datetime.h"
 #include "utils/json.h"
 #include "utils/timestamp.h"
 }
@@ -20,6 +22,12 @@ namespace {
 
 using flags::Answer;
 using flags::Evaluation;
+
+// ISO 8601, in the session's time zone.
+const char* text_of_moment(int64_t time) {
+  return JsonEncodeDateTime(static_cast<char*>(palloc(MAXDATELEN + 1)), TimestampTzGetDatum(time), TIMESTAMPTZOID,
+                            nullptr);
+}
 
 // JSON as text, which jsonb_in makes into a value. Commas come by themselves.
 class Writer {
@@ -63,8 +71,9 @@ class Writer {
     if (time == none)
       raw("null");
     else
-      string(timestamptz_to_str(time));
+      moment(time);
   }
+  void moment(int64_t time) { string(text_of_moment(time)); }
   void json(const void* value) {
     if (value == nullptr) return raw("null");
     auto* jsonb = static_cast<Jsonb*>(const_cast<void*>(value));
@@ -117,7 +126,7 @@ class Explanation {
     out_.object([&] {
       out_.name("onAt"), out_.time(flag.on_at, flags::kNoBeginning);
       out_.name("offAt"), out_.time(flag.off_at, flags::kNoEnd);
-      out_.name("now"), out_.string(timestamptz_to_str(evaluation_.now()));
+      out_.name("now"), out_.moment(evaluation_.now());
     });
   }
 
@@ -165,7 +174,7 @@ class Explanation {
     const bool is_date = constraint.op == flags::Operator::date_after || constraint.op == flags::Operator::date_before;
     const std::string_view attribute = is_date ? "currentTime" : constraint.attribute;
     std::optional<std::string_view> actual = evaluation_.context().attribute(attribute);
-    if (is_date && !actual) actual = timestamptz_to_str(evaluation_.now());
+    if (is_date && !actual) actual = text_of_moment(evaluation_.now());
     out_.object([&] {
       out_.name("contextName"), out_.string(attribute);
       out_.name("operator"), out_.string(flags::name_of(constraint.op));

@@ -402,7 +402,7 @@ bool read_variants(const Jsonb* json, Workshop& workshop, flags::Variants& varia
   });
   if (!are_good || !check_variants(variants, total, workshop, complaint)) return false;
   variants.total_weight = static_cast<uint32_t>(total);
-  return read_stickiness(stickiness_of_first.empty() ? "default" : stickiness_of_first, variants.stickiness, complaint);
+  return stickiness_of_first.empty() || read_stickiness(stickiness_of_first, variants.stickiness, complaint);
 }
 
 bool try_expressions(const Workshop& workshop, Complaint& complaint) {

@@ -23,7 +23,8 @@ struct Complaint {
 bool read_constraints(const Jsonb* json, flags::Workshop& workshop, std::span<const flags::Constraint>& constraints,
                       Complaint& complaint);
 
-// Without what depends on the flag: the group.
+// Their stickiness is the one that they come with, unless the first one says otherwise. Without what depends on the
+// flag: the group.
 bool read_variants(const Jsonb* json, flags::Workshop& workshop, flags::Variants& variants, Complaint& complaint);
 
 // Compiles each regular expression of a workshop, to see whether that can be done.

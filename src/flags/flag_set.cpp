@@ -202,7 +202,7 @@ void join_prerequisites(FlagSet& set, std::span<PrerequisiteRow> rows, std::span
         const PrerequisiteRow& row = first[static_cast<ptrdiff_t>(i)];
         all[i] = {flag_of(row.prerequisite), row.is_enabled, row.variants};
         if (all[i].flag == nullptr)
-          flag->problem = "a prerequisite is of another environment";
+          flag->problem = "a prerequisite does not exist in its environment";
         else
           edges[edge_count++] = {flag->number, all[i].flag->number};
       }
@@ -309,8 +309,9 @@ bool compile_strategy(FlagSet& set, const Flag& flag, const StrategySource& sour
   strategy.rollout = source.rollout;
   strategy.group_id = source.group_id.value_or(flag.name);
   strategy.group = flags::hash_of_group(strategy.group_id, flags::kRolloutSeed);
-  if (!read_stickiness(source.stickiness, strategy.stickiness, complaint) ||
-      !read_constraints(source.constraints, set.workshop, strategy.constraints, complaint) ||
+  if (!read_stickiness(source.stickiness, strategy.stickiness, complaint)) return false;
+  strategy.variants.stickiness = strategy.stickiness;
+  if (!read_constraints(source.constraints, set.workshop, strategy.constraints, complaint) ||
       !read_variants(source.variants, set.workshop, strategy.variants, complaint))
     return false;
   finish_variants(strategy.variants, strategy.group_id);

@@ -85,13 +85,18 @@ std::optional<int64_t> parse_time(Reader& reader) noexcept {
   return *time + fraction;
 }
 
+// "+01:00", "+0100", "+01".
 std::optional<int64_t> parse_offset(Reader& reader) noexcept {
   if (reader.is_at_end() || reader.take_one_of("Zz")) return 0;
   const bool is_east = reader.take('+');
   if (!is_east && !reader.take('-')) return std::nullopt;
-  const std::optional<int64_t> offset = parse_hour_and_minute(reader);
-  if (!offset) return std::nullopt;
-  return is_east ? *offset : -*offset;
+  const int hour = reader.number(2, 23);
+  const bool has_minute = !reader.is_at_end();
+  if (has_minute) reader.take(':');
+  const int minute = has_minute ? reader.number(2, 59) : 0;
+  if (hour < 0 || minute < 0) return std::nullopt;
+  const int64_t offset = (hour * 60 + minute) * kMinute;
+  return is_east ? offset : -offset;
 }
 
 }  // namespace

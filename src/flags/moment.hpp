@@ -8,7 +8,7 @@
 namespace pgcache::flags {
 
 // Microseconds since 2000-01-01 00:00 UTC, as a TimestampTz is. "2026-12-24", "2026-12-24T18:00", with seconds, a
-// fraction of which a microsecond is the least that counts, and "Z" or an offset; UTC without one.
+// fraction of which a microsecond is the least that counts, and "Z" or an offset, "+01:00" or shorter; UTC without one.
 std::optional<int64_t> parse_moment(std::string_view text) noexcept;
 
 }  // namespace pgcache::flags

@@ -61,11 +61,14 @@ CREATE UNIQUE INDEX ON dashboard_stats (one);
 CREATE TABLE users (id bigint, org_id bigint);
 ALTER SEQUENCE pgcache.watch_id RESTART 1000;
 ALTER SEQUENCE pgcache.matview_schedule_id RESTART 1000;
+ALTER SEQUENCE pgcache.flag_strategy_id RESTART 1000;
+SELECT flag_set('new_checkout'), flag_set('button_color');
 SELECT substring(obj_description(oid, 'pg_proc') FROM 'Example: (.*)$') AS example FROM functions
 WHERE obj_description(oid, 'pg_proc') LIKE '%Example: %' AND pronamespace <> 'pgcache'::regnamespace
 ORDER BY proname COLLATE "C" \gexec
 DROP TABLE users;
 SELECT rate_limit_reset('login:203.0.113.9'), rate_limit_reset('search:42');
+SELECT flag_delete('new_checkout'), flag_delete('button_color'), flag_segment_delete('beta testers'), flag_stats_reset();
 SELECT matview_unschedule('dashboard_stats');
 DROP MATERIALIZED VIEW dashboard_stats;
 
@@ -77,10 +80,10 @@ WHERE a.grantee <> r.relowner;
 SELECT a.grantee::regrole, a.privilege_type FROM pg_namespace n, aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) a
 WHERE n.nspname = 'pgcache' AND a.grantee <> n.nspowner;
 
--- Functions that run SQL see to it that names mean what they should; nothing acts with its owner's rights.
+-- Functions that run SQL see to it that names mean what they should. With their owner's rights act those that change flags.
 SELECT signature FROM functions f JOIN pg_language l ON l.oid = f.prolang
 WHERE l.lanname NOT IN ('c', 'internal') AND NOT coalesce('search_path=pg_catalog, pg_temp' = ANY (f.proconfig), false);
-SELECT signature FROM functions WHERE prosecdef;
+SELECT signature FROM functions WHERE prosecdef ORDER BY 1;
 SELECT name FROM relations WHERE relkind = 'v' AND coalesce('security_invoker=false' = ANY (reloptions), false);
 
 -- What writes is neither STRICT, which would swallow a NULL key, nor done in a parallel worker; what reads shared memory is volatile.

@@ -30,6 +30,13 @@ $$;
 SELECT replace(pg_temp.refusal($$SELECT cache_get('key')$$), pgcache.library_version(), 'LIBRARY');
 -- Every C function of the cache, called with NULLs or with defaults where it has them; none may say anything else.
 SELECT left(pg_temp.refusal(statement), 5) || ' ' || statement FROM (VALUES
+    ($$SELECT flag_enabled('flag')$$),
+    ($$SELECT flag_enabled_for('flag', 'user')$$),
+    ($$SELECT flag_variant('flag')$$),
+    ($$SELECT * FROM flag_evaluate_all()$$),
+    ($$SELECT flag_explain('flag')$$),
+    ($$SELECT * FROM flag_stats$$),
+    ($$SELECT flag_stats_reset()$$),
     ($$SELECT rate_limit('key', 1, '1 s')$$),
     ($$SELECT rate_limit_allowed('key', 1, '1 s')$$),
     ($$SELECT rate_limit_peek('key', 1, '1 s')$$),

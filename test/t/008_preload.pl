@@ -42,11 +42,11 @@ my @calls = split /\n/, ask(q{
 		FROM unnest(p.proargtypes) WITH ORDINALITY a (t, n)))
 	FROM pg_proc p JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
 	JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'pgcache'
-	WHERE (p.proname ~ '^(cache_|rate_limit)' AND p.proname NOT IN ('cache_quote', 'cache_unwatch')) OR p.proname = 'statistics' ORDER BY 1});
-cmp_ok(scalar(@calls), '>=', 37, 'the functions are known');
+	WHERE (p.proname ~ '^(cache_|rate_limit|flag_enabled|flag_variant\$|flag_evaluate_all|flag_explain|flag_stats_reset|flag_counts)' AND p.proname NOT IN ('cache_quote', 'cache_unwatch')) OR p.proname = 'statistics' ORDER BY 1});
+cmp_ok(scalar(@calls), '>=', 44, 'the functions are known');
 my @silent = grep { failure($_) !~ /ERROR:  55000: pgcache must be loaded at server start\nHINT:  Run: ALTER SYSTEM SET shared_preload_libraries = 'pgcache'; Then restart the server\./ } @calls;
 is(join(', ', @silent), '', 'all raise 55000 with the statement');
-like(failure("SELECT * FROM $_"), qr/ERROR:  55000: /, "the view $_ too") for qw(cache_stats rate_limit_stats);
+like(failure("SELECT * FROM $_"), qr/ERROR:  55000: /, "the view $_ too") for qw(cache_stats rate_limit_stats flag_stats);
 
 note 'the check';
 

@@ -14,6 +14,7 @@ import re
 import statistics
 import sys
 
+from flags import compare_flags
 from limits import compare_limits
 from matviews import compare_matviews
 from processes import say
@@ -88,6 +89,7 @@ class Bench:
         self.invalidation = {}  # tag: milliseconds of each call, the first one being that which finds the entries
         self.tagged_bytes = []  # of an entry without tags, with one, with four
         self.limits = None
+        self.flags = None
         self.matviews = None
         self.bulk_updates = []  # (milliseconds of the watched table's, of the other's)
         self.memory = []  # (what, bytes of pgcache for a million items, of Redis)
@@ -265,6 +267,8 @@ class Bench:
             rows.append((what, f"{ours:.0f} ms", f"{theirs:.0f} ms", f"{ratio:.2f}", "≤ 1.5", met(ratio <= 1.5)))
         if self.limits:
             rows += self.limits.rows(compared)
+        if self.flags:
+            rows += self.flags.rows(compared)
         if self.matviews:
             rows += self.matviews.rows()
         for what, ours, theirs in self.memory:
@@ -316,6 +320,8 @@ class Bench:
             )
         if self.limits:
             yield from self.limits.explanation()
+        if self.flags:
+            yield from self.flags.explanation()
         if self.matviews:
             yield from self.matviews.explanation()
         if self.memory:
@@ -391,6 +397,8 @@ def main():
         bench.compare_watches()
     if "limits" in options.only:
         bench.limits = compare_limits(bench)
+    if "flags" in options.only:
+        bench.flags = compare_flags(bench)
     if "matviews" in options.only:
         bench.matviews = compare_matviews(bench)
     if "memory" in options.only:

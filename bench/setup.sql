@@ -16,6 +16,11 @@ CREATE FUNCTION floor_rate_limit(key text, quota bigint, period interval, cost b
     AS '$libdir/pgcache', 'pgcache_floor_rate_limit' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 CREATE FUNCTION floor_rate_limit_allowed(key text, quota bigint, period interval, cost bigint DEFAULT 1) RETURNS boolean
     AS '$libdir/pgcache', 'pgcache_floor_rate_limit_allowed' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+-- src/flags/benchmark_floor.cpp, declared as flag_enabled and flag_enabled_for are.
+CREATE FUNCTION floor_flag_enabled(flag text, context jsonb DEFAULT '{}', fallback boolean DEFAULT false) RETURNS boolean
+    AS '$libdir/pgcache', 'pgcache_floor_flag_enabled' LANGUAGE C STABLE PARALLEL SAFE;
+CREATE FUNCTION floor_flag_enabled_for(flag text, user_id text, fallback boolean DEFAULT false) RETURNS boolean
+    AS '$libdir/pgcache', 'pgcache_floor_flag_enabled_for' LANGUAGE C STABLE PARALLEL SAFE;
 ALTER DATABASE :DBNAME SET benchmark.value = :'value';
 
 -- What a transaction writes that sets an entry too. Waiting for the disk would hide what the entry costs.

@@ -77,9 +77,9 @@ bool CountTable::add_to(uint32_t set, const CountKey& key, const Counts& counts,
   Place* place = find(set, key);
   if (place == nullptr && !exclusive) return false;
   if (place == nullptr) place = &make(set, key);
-  engine::add_relaxed(place->counts.enabled, counts.enabled);
-  engine::add_relaxed(place->counts.disabled, counts.disabled);
-  engine::add_relaxed(place->counts.fallback, counts.fallback);
+  if (counts.enabled > 0) engine::add_relaxed(place->counts.enabled, counts.enabled);
+  if (counts.disabled > 0) engine::add_relaxed(place->counts.disabled, counts.disabled);
+  if (counts.fallback > 0) engine::add_relaxed(place->counts.fallback, counts.fallback);
   engine::store_relaxed(place->last, now);
   return true;
 }

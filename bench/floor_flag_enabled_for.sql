@@ -1,0 +1,2 @@
+\set user random(:first, :last)
+SELECT floor_flag_enabled_for('rollout', :user);

@@ -34,6 +34,7 @@ RegularExpression& add_expression(Constraint& constraint, Workshop& workshop) {
   RegularExpression& expression = workshop.memory.one<RegularExpression>();
   expression.ignores_case = constraint.ignores_case;
   expression.is_utf8 = workshop.is_utf8;
+  expression.lacks_memory = &workshop.lacks_memory;
   expression.next = workshop.expressions;
   workshop.expressions = &expression;
   constraint.expression = &expression;

@@ -63,6 +63,7 @@ struct Workshop {
   Memory memory;
   bool is_utf8;
   RegularExpression* expressions;  // the list for release_all
+  bool lacks_memory;               // to be looked at after each use of what was made here
 };
 
 // What is wrong with the value that cannot be compared with.

@@ -43,6 +43,7 @@ struct Context {
 struct World {
   int64_t (*clock)() noexcept;  // microseconds since 2000
   uint64_t (*random)() noexcept;
+  void (*breathe)() noexcept;  // called again and again; it may leave the call by longjmp
 };
 
 // For each flag of a set that is a prerequisite: its answer in the call with this number.

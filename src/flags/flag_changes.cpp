@@ -207,7 +207,7 @@ void check_prerequisites() {
   });
   UnregisterSnapshot(latest);
 
-  const flags::Workshop& workshop = workshop_for_check();
+  flags::Workshop& workshop = workshop_for_check();
   const std::span<FlagOf> sorted(all, count);
   std::sort(sorted.begin(), sorted.end(), [](const FlagOf& a, const FlagOf& b) { return a.id < b.id; });
   const auto find = [&](int64_t id) {
@@ -244,9 +244,13 @@ void install_flag_changes() {
 
 PGCACHE_FUNCTION(pgcache_flags_changed) {
   using namespace pgcache;
-  CacheInvalidateRelcache(fired(fcinfo).tg_relation);
+  const TriggerData& trigger = fired(fcinfo);
+  CacheInvalidateRelcache(trigger.tg_relation);
   has_changed_flags = true;
-  return PointerGetDatum(nullptr);
+  const bool is_update = TRIGGER_FIRED_BY_UPDATE(trigger.tg_event);
+  return PointerGetDatum(TRIGGER_FIRED_FOR_STATEMENT(trigger.tg_event) ? nullptr
+                         : is_update                                   ? trigger.tg_newtuple
+                                                                       : trigger.tg_trigtuple);
 }
 
 PGCACHE_FUNCTION(pgcache_check_flag) {
@@ -287,7 +291,8 @@ PGCACHE_FUNCTION(pgcache_check_flag_segment) {
 PGCACHE_FUNCTION(pgcache_check_flag_prerequisites) {
   using namespace pgcache;
   constexpr uint16 kLockOfChecks = 1;
-  LockDatabaseObject(RelationRelationId, RelationGetRelid(fired(fcinfo).tg_relation), kLockOfChecks, ExclusiveLock);
+  fired(fcinfo);
+  LockDatabaseObject(RelationRelationId, flag_table(FlagTable::prerequisites), kLockOfChecks, ExclusiveLock);
   check_prerequisites();
   return PointerGetDatum(nullptr);
 }

@@ -11,12 +11,25 @@ namespace pgcache {
 
 namespace {
 
+// The number that was made into a text last, in this call: it may be looked at again and again, and be long.
+const void* last_number = nullptr;
+std::optional<std::string_view> text_of_last_number;
+
+std::optional<std::string_view> text_of(const JsonbValue& value) noexcept {
+  if (value.type != jbvNumeric) return text_of_scalar(value);
+  if (value.val.numeric != last_number) {
+    text_of_last_number = text_of_scalar(value);
+    last_number = value.val.numeric;
+  }
+  return text_of_last_number;
+}
+
 // The field's text, where it has one.
 std::optional<std::string_view> text_of_field(const JsonbContainer* object, std::string_view name) noexcept {
   JsonbValue buffer;
   const JsonbValue* value = getKeyJsonValueFromContainer(const_cast<JsonbContainer*>(object), name.data(),
                                                          static_cast<int>(name.size()), &buffer);
-  return value == nullptr ? std::nullopt : text_of_scalar(*value);
+  return value == nullptr ? std::nullopt : text_of(*value);
 }
 
 const JsonbContainer* properties_of(const JsonbContainer* object) noexcept {
@@ -42,6 +55,7 @@ std::optional<std::string_view> find_user(const void* source, std::string_view n
 constexpr flags::World kWorld = {
     .clock = []() noexcept -> int64_t { return pg::clock_now(); },
     .random = []() noexcept -> uint64_t { return pg_prng_uint64(&pg_global_prng_state); },
+    .breathe = []() noexcept { CHECK_FOR_INTERRUPTS(); },
 };
 
 }  // namespace
@@ -50,6 +64,7 @@ std::optional<flags::Context> context_argument(FunctionCallInfo fcinfo, int numb
   if (PG_ARGISNULL(number)) return std::nullopt;
   const Jsonb* json = PG_GETARG_JSONB_P(number);
   if (!JB_ROOT_IS_OBJECT(json)) return std::nullopt;
+  last_number = nullptr;
   return flags::Context{&json->root, find_in_object};
 }
 

@@ -229,6 +229,7 @@ void explain_answer(Writer& out, const flags::Flag& flag, const flags::Context& 
   out.name("variant"), out.string(variant == nullptr ? std::nullopt : std::optional(variant->name));
   out.name("value"), out.json(variant == nullptr ? nullptr : variant->value);
   Explanation(out, evaluation).flag(flag);
+  require_memory(set.workshop);
 }
 
 }  // namespace

@@ -50,6 +50,7 @@ Question ask(FunctionCallInfo fcinfo, flags::Evaluation* evaluation, FlagSet& se
   const Answer answer = flag == nullptr         ? kNotFound
                         : evaluation == nullptr ? kInvalidContext
                                                 : evaluation->answer(*flag);
+  require_memory(set.workshop);
   if (likely(flag != nullptr))
     count(set, *flag, answer);
   else
@@ -150,6 +151,7 @@ PGCACHE_FUNCTION(pgcache_flag_evaluate_all) {
       flags::Evaluation evaluation(*context, world(), set.workspace);
       answer = evaluation.answer(flag);
       variant = evaluation.variant(flag, answer, is_override);
+      require_memory(set.workshop);
     }
     count(set, flag, answer);
     count_variant(variant);

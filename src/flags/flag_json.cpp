@@ -1,5 +1,6 @@
 #include "flags/flag_json.hpp"
 
+#include "flags/flag_set.hpp"
 #include "pg/arguments.hpp"
 
 extern "C" {
@@ -190,6 +191,26 @@ const void* kept_json(JsonbValue& value, Workshop& workshop) {
   return copy;
 }
 
+// Whether brackets nest deeper than the parser of JSON can be trusted with on any stack.
+bool is_too_deep(std::string_view json) {
+  constexpr int kDeepest = 64;
+  int depth = 0;
+  bool in_string = false;
+  for (size_t at = 0; at < json.size(); ++at) {
+    const char c = json[at];
+    if (in_string) {
+      if (c == '\\') ++at;
+      in_string = c != '"';
+      continue;
+    }
+    in_string = c == '"';
+    if (c == '[' || c == '{') ++depth;
+    if (c == ']' || c == '}') --depth;
+    if (depth > kDeepest) return true;
+  }
+  return false;
+}
+
 // Unleash's form of a value; nullptr with a complaint.
 const void* read_payload(const JsonbValue& json, Workshop& workshop, Complaint& complaint) {
   constexpr const char* kHint =
@@ -213,6 +234,10 @@ const void* read_payload(const JsonbValue& json, Workshop& workshop, Complaint& 
     value.val.string.val = const_cast<char*>(text.data());
     value.val.string.len = static_cast<int>(text.size());
     return kept_json(value, workshop);
+  }
+  if (is_too_deep(text)) {
+    complain(complaint, nullptr, "\"payload\" of a variant nests more than 64 levels deep");
+    return nullptr;
   }
   // The parser of JSON raises; this is the one place where that is taken for an answer.
   MemoryContext caller = CurrentMemoryContext;
@@ -405,10 +430,11 @@ bool read_variants(const Jsonb* json, Workshop& workshop, flags::Variants& varia
   return stickiness_of_first.empty() || read_stickiness(stickiness_of_first, variants.stickiness, complaint);
 }
 
-bool try_expressions(const Workshop& workshop, Complaint& complaint) {
+bool try_expressions(Workshop& workshop, Complaint& complaint) {
   char buffer[256];
   for (flags::RegularExpression* it = workshop.expressions; it != nullptr; it = it->next) {
     const std::string_view problem = flags::problem_of(*it, buffer);
+    require_memory(workshop);
     if (problem.empty()) continue;
     const char* what = pnstrdup(problem.data(), pg_mbcliplen(problem.data(), static_cast<int>(problem.size()), 200));
     return it->literals.empty()
@@ -426,7 +452,12 @@ std::optional<std::string_view> text_of_scalar(const JsonbValue& value) noexcept
     case jbvBool:
       return value.val.boolean ? "true" : "false";
     case jbvNumeric: {
-      std::string_view text = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value.val.numeric)));
+      char* digits = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value.val.numeric)));
+      std::string_view text = digits;
+      if (text.size() > kMostDigits) {
+        pfree(digits);
+        return std::nullopt;
+      }
       if (text.find('.') == std::string_view::npos) return text;
       text = text.substr(0, text.find_last_not_of('0') + 1);
       return text.substr(0, text.size() - text.ends_with('.'));

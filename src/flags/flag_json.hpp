@@ -28,7 +28,8 @@ bool read_constraints(const Jsonb* json, flags::Workshop& workshop, std::span<co
 bool read_variants(const Jsonb* json, flags::Workshop& workshop, flags::Variants& variants, Complaint& complaint);
 
 // Compiles each regular expression of a workshop, to see whether that can be done.
-bool try_expressions(const flags::Workshop& workshop, Complaint& complaint);
+// 53200 where there is no memory for it.
+bool try_expressions(flags::Workshop& workshop, Complaint& complaint);
 
 // "default", "random", or an attribute.
 bool read_stickiness(std::string_view text, flags::Stickiness& stickiness, Complaint& complaint);
@@ -37,7 +38,8 @@ bool read_stickiness(std::string_view text, flags::Stickiness& stickiness, Compl
 bool check_name(std::string_view name, const char* what, Complaint& complaint);
 
 // The text of a string, number or boolean, in the current memory context where it is not the JSON's own; nullopt for
-// others.
+// others, and for numbers of more than kMostDigits.
+constexpr size_t kMostDigits = 1000;
 std::optional<std::string_view> text_of_scalar(const JsonbValue& value) noexcept;
 
 }  // namespace pgcache

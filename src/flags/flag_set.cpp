@@ -385,6 +385,12 @@ void compile_flag(FlagSet& set, Flag& flag) {
   MemoryContextSwitchTo(caller);
 }
 
+void require_memory(flags::Workshop& workshop) {
+  if (likely(!std::exchange(workshop.lacks_memory, false))) return;
+  ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory"),
+                  errdetail("A regular expression of a feature flag needs more than there is.")));
+}
+
 flags::Flag* find_flag(FlagSet& set, std::string_view name) {
   for (size_t at = slot_of(name, set.slots.size()); set.slots[at] != kNoFlag; at = (at + 1) & (set.slots.size() - 1)) {
     Flag& flag = set.flags[set.slots[at]];

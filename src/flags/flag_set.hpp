@@ -36,4 +36,7 @@ FlagSet* load_flags(Snapshot snapshot, const char* environment);
 flags::Flag* find_flag(FlagSet& set, std::string_view name);
 void compile_flag(FlagSet& set, flags::Flag& flag);
 
+// 53200 where RE2 has found no memory in an evaluation: its answer means nothing then.
+void require_memory(flags::Workshop& workshop);
+
 }  // namespace pgcache

@@ -59,7 +59,9 @@ CREATE TABLE pgcache.flag_prerequisites (
     prerequisite bigint NOT NULL REFERENCES pgcache.flags,
     enabled boolean NOT NULL DEFAULT true,  -- what the prerequisite must be
     variants text[] NOT NULL DEFAULT '{}',  -- one of these; empty: any
-    PRIMARY KEY (flag, prerequisite)
+    PRIMARY KEY (flag, prerequisite),
+    CHECK (enabled OR variants OPERATOR(pg_catalog.=) '{}'),
+    CHECK (CASE WHEN coalesce(pg_catalog.array_ndims(variants), 1) OPERATOR(pg_catalog.=) 1 THEN pg_catalog.array_position(variants, NULL) IS NULL ELSE false END)
 );
 CREATE INDEX ON pgcache.flag_prerequisites (prerequisite);
 COMMENT ON TABLE pgcache.flag_prerequisites IS 'What other flags must be for a flag to be on';
@@ -93,23 +95,25 @@ CREATE TRIGGER check_row BEFORE INSERT OR UPDATE ON pgcache.flags FOR EACH ROW E
 CREATE TRIGGER check_row BEFORE INSERT OR UPDATE ON pgcache.flag_strategies FOR EACH ROW EXECUTE FUNCTION pgcache.check_flag_strategy();
 CREATE TRIGGER check_row BEFORE INSERT OR UPDATE ON pgcache.flag_segments FOR EACH ROW EXECUTE FUNCTION pgcache.check_flag_segment();
 CREATE TRIGGER check_all AFTER INSERT OR UPDATE ON pgcache.flag_prerequisites FOR EACH STATEMENT EXECUTE FUNCTION pgcache.check_flag_prerequisites();
+CREATE TRIGGER check_all AFTER UPDATE OF environment ON pgcache.flags FOR EACH STATEMENT EXECUTE FUNCTION pgcache.check_flag_prerequisites();
 
--- ALWAYS: rows that replication brings count too.
-CREATE TRIGGER flags_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON pgcache.flags
-    FOR EACH STATEMENT EXECUTE FUNCTION pgcache.flags_changed();
-ALTER TABLE pgcache.flags ENABLE ALWAYS TRIGGER flags_changed;
-CREATE TRIGGER flags_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON pgcache.flag_strategies
-    FOR EACH STATEMENT EXECUTE FUNCTION pgcache.flags_changed();
-ALTER TABLE pgcache.flag_strategies ENABLE ALWAYS TRIGGER flags_changed;
-CREATE TRIGGER flags_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON pgcache.flag_segments
-    FOR EACH STATEMENT EXECUTE FUNCTION pgcache.flags_changed();
-ALTER TABLE pgcache.flag_segments ENABLE ALWAYS TRIGGER flags_changed;
-CREATE TRIGGER flags_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON pgcache.flag_strategy_segments
-    FOR EACH STATEMENT EXECUTE FUNCTION pgcache.flags_changed();
-ALTER TABLE pgcache.flag_strategy_segments ENABLE ALWAYS TRIGGER flags_changed;
-CREATE TRIGGER flags_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON pgcache.flag_prerequisites
-    FOR EACH STATEMENT EXECUTE FUNCTION pgcache.flags_changed();
-ALTER TABLE pgcache.flag_prerequisites ENABLE ALWAYS TRIGGER flags_changed;
+-- For each row before it is written, so that not even a function called in the same statement sees it first. ALWAYS, and not for each statement:
+-- replication fires no others.
+CREATE TRIGGER flags_changed BEFORE INSERT OR UPDATE OR DELETE ON pgcache.flags FOR EACH ROW EXECUTE FUNCTION pgcache.flags_changed();
+CREATE TRIGGER flags_truncated AFTER TRUNCATE ON pgcache.flags FOR EACH STATEMENT EXECUTE FUNCTION pgcache.flags_changed();
+ALTER TABLE pgcache.flags ENABLE ALWAYS TRIGGER flags_changed, ENABLE ALWAYS TRIGGER flags_truncated;
+CREATE TRIGGER flags_changed BEFORE INSERT OR UPDATE OR DELETE ON pgcache.flag_strategies FOR EACH ROW EXECUTE FUNCTION pgcache.flags_changed();
+CREATE TRIGGER flags_truncated AFTER TRUNCATE ON pgcache.flag_strategies FOR EACH STATEMENT EXECUTE FUNCTION pgcache.flags_changed();
+ALTER TABLE pgcache.flag_strategies ENABLE ALWAYS TRIGGER flags_changed, ENABLE ALWAYS TRIGGER flags_truncated;
+CREATE TRIGGER flags_changed BEFORE INSERT OR UPDATE OR DELETE ON pgcache.flag_segments FOR EACH ROW EXECUTE FUNCTION pgcache.flags_changed();
+CREATE TRIGGER flags_truncated AFTER TRUNCATE ON pgcache.flag_segments FOR EACH STATEMENT EXECUTE FUNCTION pgcache.flags_changed();
+ALTER TABLE pgcache.flag_segments ENABLE ALWAYS TRIGGER flags_changed, ENABLE ALWAYS TRIGGER flags_truncated;
+CREATE TRIGGER flags_changed BEFORE INSERT OR UPDATE OR DELETE ON pgcache.flag_strategy_segments FOR EACH ROW EXECUTE FUNCTION pgcache.flags_changed();
+CREATE TRIGGER flags_truncated AFTER TRUNCATE ON pgcache.flag_strategy_segments FOR EACH STATEMENT EXECUTE FUNCTION pgcache.flags_changed();
+ALTER TABLE pgcache.flag_strategy_segments ENABLE ALWAYS TRIGGER flags_changed, ENABLE ALWAYS TRIGGER flags_truncated;
+CREATE TRIGGER flags_changed BEFORE INSERT OR UPDATE OR DELETE ON pgcache.flag_prerequisites FOR EACH ROW EXECUTE FUNCTION pgcache.flags_changed();
+CREATE TRIGGER flags_truncated AFTER TRUNCATE ON pgcache.flag_prerequisites FOR EACH STATEMENT EXECUTE FUNCTION pgcache.flags_changed();
+ALTER TABLE pgcache.flag_prerequisites ENABLE ALWAYS TRIGGER flags_changed, ENABLE ALWAYS TRIGGER flags_truncated;
 
 -- Evaluation.
 

@@ -10,7 +10,6 @@ extern "C" {
 #include "access/parallel.h"
 #include "access/transam.h"
 #include "access/xact.h"
-#include "storage/predicate.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
 }
@@ -49,7 +48,6 @@ FlagSet* served = nullptr;
 View served_view;
 
 Oid tables[kFlagTables];  // that generations were read from
-LocalTransactionId locked_in = InvalidLocalTransactionId;
 
 View view_of(Snapshot snapshot) {
   return {pg::my_local_transaction(), snapshot->xmax,   snapshot->xcnt,
@@ -66,6 +64,7 @@ bool is_older(const View& view, const View& other) {
 bool serves(const Generation& generation, const View& view, bool in_flight) {
   if (generation.set == nullptr) return false;
   if (generation.view == view) return true;
+  if (IsolationIsSerializable() && generation.view.transaction != view.transaction) return false;
   return generation.is_open && !in_flight && !is_older(view, generation.view) &&
          strcmp(generation.set->environment, environment_setting()) == 0;
 }
@@ -107,18 +106,7 @@ Generation& read_generation(Snapshot snapshot, const View& view, bool in_flight)
   return generation;
 }
 
-void lock_for_serializable(Snapshot snapshot) {
-  if (!IsolationIsSerializable() || locked_in == pg::my_local_transaction()) return;
-  for (size_t i = 0; i < kFlagTables; ++i) {
-    Relation relation = table_open(flag_table(static_cast<FlagTable>(i)), AccessShareLock);
-    PredicateLockRelation(relation, snapshot);
-    table_close(relation, AccessShareLock);
-  }
-  locked_in = pg::my_local_transaction();
-}
-
 FlagSet& find_generation(Snapshot snapshot, const View& view) {
-  lock_for_serializable(snapshot);
   // In this order: the messages of what is not in flight any more are there.
   const bool in_flight = flag_change_in_flight();
   AcceptInvalidationMessages();

@@ -22,7 +22,9 @@
 //    and is finished after its messages are sent; meanwhile nothing is open. COMMIT PREPARED and replay on a standby
 //    announce nothing: there the gap is left.
 //
-//  - SERIALIZABLE: flags that were asked for are predicate-locked as if the tables had been scanned.
+//  - SERIALIZABLE: each transaction reads the tables itself, so that PostgreSQL knows what it has read, and by whom
+//  that is
+//    being changed.
 //
 //  - Cost: with the snapshot of the call before, a comparison of six numbers. Crash: nothing of this is shared but the
 //    two counters, which begin anew.

@@ -11,15 +11,18 @@ namespace pgcache::flags {
 namespace {
 
 // Of an expression as it is written; a list of literals may need more.
-constexpr int64_t kMostMemory = 4 << 20;
+constexpr int64_t kMostMemory = 1 << 20;
 constexpr int64_t kMostMemoryOfLiterals = 256 << 20;
 
-// Called with what may throw, which is only ever that there is no memory.
+// Work may throw, which is only ever that there is no memory. Whether it did not.
 template <typename Work>
-void without_exceptions(Work work) noexcept {
+bool has_memory_for(const RegularExpression& expression, Work work) noexcept {
   try {
     work();
+    return true;
   } catch (...) {
+    *expression.lacks_memory = true;
+    return false;
   }
 }
 
@@ -33,8 +36,8 @@ std::string pattern_of(std::span<const std::string_view> literals, Anchor anchor
 }
 
 void compile(RegularExpression& expression) noexcept {
-  if (std::exchange(expression.is_tried, true)) return;
-  without_exceptions([&] {
+  if (expression.compiled != nullptr) return;
+  has_memory_for(expression, [&] {
     re2::RE2::Options options;
     options.set_encoding(expression.is_utf8 ? re2::RE2::Options::EncodingUTF8 : re2::RE2::Options::EncodingLatin1);
     options.set_case_sensitive(!expression.ignores_case);
@@ -51,10 +54,11 @@ void compile(RegularExpression& expression) noexcept {
 }  // namespace
 
 bool matches(RegularExpression& expression, std::string_view text) noexcept {
+  if (text.size() > kLongestText) return false;
   compile(expression);
   if (expression.compiled == nullptr || !expression.compiled->ok()) return false;
   bool found = false;
-  without_exceptions([&] {
+  has_memory_for(expression, [&] {
     found = expression.compiled->Match(re2::StringPiece(text.data(), text.size()), 0, text.size(), re2::RE2::UNANCHORED,
                                        nullptr, 0);
   });
@@ -62,10 +66,8 @@ bool matches(RegularExpression& expression, std::string_view text) noexcept {
 }
 
 std::string_view problem_of(RegularExpression& expression, std::span<char> buffer) noexcept {
-  constexpr std::string_view kNoMemory = "out of memory";
   compile(expression);
-  if (expression.compiled == nullptr) return kNoMemory;
-  if (expression.compiled->ok()) return {};
+  if (expression.compiled == nullptr || expression.compiled->ok()) return {};
   const std::string& error = expression.compiled->error();
   const size_t size = std::min(error.size(), buffer.size());
   std::copy_n(error.data(), size, buffer.data());
@@ -76,7 +78,6 @@ void release_all(RegularExpression* first) noexcept {
   for (; first != nullptr; first = first->next) {
     delete first->compiled;
     first->compiled = nullptr;
-    first->is_tried = false;
   }
 }
 

@@ -24,7 +24,7 @@ class CountTable::Lock {
 namespace {
 
 uint32_t set_of(const CountKey& key, uint32_t sets) noexcept {
-  Murmur3 hash(key.database);
+  Murmur3 hash(key.database ^ key.table);
   hash.add({reinterpret_cast<const char*>(&key.flag), sizeof key.flag});
   hash.add(key.variant);
   return hash.finish() % sets;
@@ -47,7 +47,7 @@ CountTable CountTable::format(void* memory, const engine::Environment& environme
 }
 
 bool CountTable::is_of(const Place& place, const CountKey& key) noexcept {
-  return place.database == key.database && place.flag == key.flag &&
+  return place.database == key.database && place.table == key.table && place.flag == key.flag &&
          std::string_view(place.variant, place.variant_bytes) == key.variant;
 }
 
@@ -67,7 +67,8 @@ CountTable::Place& CountTable::make(uint32_t set, const CountKey& key) noexcept 
   place = Place{};
   place.flag = key.flag;
   place.database = key.database;
-  place.variant_bytes = static_cast<uint32_t>(std::min(key.variant.size(), kLongestCounted));
+  place.table = key.table;
+  place.variant_bytes = std::min(key.variant.size(), kLongestCounted);
   std::memcpy(place.variant, key.variant.data(), place.variant_bytes);
   return place;
 }

@@ -18,6 +18,7 @@ namespace pgcache::flags {
 struct CountKey {
   uint64_t flag;  // 0: no flag that exists
   uint32_t database;
+  uint32_t table;            // whose flag it is: ids begin anew with each CREATE EXTENSION
   std::string_view variant;  // at most kLongestCounted bytes; empty: the flag itself
 };
 
@@ -44,9 +45,10 @@ class CountTable {
   void reset(int64_t now) noexcept;
   int64_t since() const noexcept { return engine::load_relaxed(front_->since); }
 
-  // Calls visit(counted) for each of a database, from copies, without a lock. The variant's name stays during the call.
+  // Calls visit(counted) for each of a database's table, from copies, without a lock. The variant's name stays during
+  // the call.
   template <typename Visit>
-  void visit(uint32_t database, Visit visit) const;
+  void visit(uint32_t database, uint32_t table, Visit visit) const;
 
  private:
   struct Front {
@@ -56,9 +58,10 @@ class CountTable {
   struct Place {
     uint64_t flag;
     uint32_t database;  // 0: free
-    uint32_t variant_bytes;
+    uint32_t table;
     Counts counts;
     int64_t last;
+    uint64_t variant_bytes;
     char variant[kLongestCounted];
   };
   static_assert(engine::Shareable<Place>);
@@ -83,11 +86,11 @@ class CountTable {
 constexpr size_t CountTable::bytes() noexcept { return sizeof(Front) + sizeof(Place) * kPlaces; }
 
 template <typename Visit>
-void CountTable::visit(uint32_t database, Visit visit) const {
+void CountTable::visit(uint32_t database, uint32_t table, Visit visit) const {
   for (uint32_t i = 0; i < kPlaces; ++i) {
     const Place copy = copy_of(i);
-    if (copy.database != database) continue;
-    visit(Counted{{copy.flag, copy.database, {copy.variant, copy.variant_bytes}}, copy.counts, copy.last});
+    if (copy.database != database || copy.table != table) continue;
+    visit(Counted{{copy.flag, copy.database, copy.table, {copy.variant, copy.variant_bytes}}, copy.counts, copy.last});
   }
 }
 

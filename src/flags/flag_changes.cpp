@@ -28,14 +28,13 @@ namespace {
 // ------------------------------------------------------------------------------------------------
 
 bool has_changed_flags = false;  // in this transaction, perhaps in a part that was rolled back
-bool has_announced = false;
+std::optional<uint32_t> announced;
 
 void at_end(XactEvent event, void*) {
   switch (event) {
     case XACT_EVENT_PRE_COMMIT:
-      if (!std::exchange(has_changed_flags, false) || !flags_are_shared()) break;
-      announce_flag_change();
-      has_announced = true;
+      if (std::exchange(has_changed_flags, false) && TransactionIdIsValid(GetTopTransactionIdIfAny()))
+        announced = announce_flag_change(GetTopTransactionIdIfAny());
       break;
     case XACT_EVENT_PREPARE:
     case XACT_EVENT_ABORT:
@@ -49,8 +48,8 @@ void at_end(XactEvent event, void*) {
 // PostgreSQL sends the messages of a commit before it releases its locks, so after that they are there. A commit that
 // fails after it was announced comes by here too.
 void after_locks(ResourceReleasePhase phase, bool, bool is_top_level, void*) {
-  if (phase == RESOURCE_RELEASE_AFTER_LOCKS && is_top_level && std::exchange(has_announced, false))
-    finish_flag_change();
+  if (phase != RESOURCE_RELEASE_AFTER_LOCKS || !is_top_level || !announced) return;
+  finish_flag_change(*std::exchange(announced, std::nullopt));
 }
 
 const TriggerData& fired(FunctionCallInfo fcinfo) {

@@ -54,7 +54,7 @@ Question ask(FunctionCallInfo fcinfo, flags::Evaluation* evaluation, FlagSet& se
   if (likely(flag != nullptr))
     count(set, *flag, answer);
   else
-    count_fallback_without_flag();
+    count_fallback_without_flag(set);
   const Question asked{set, flag, answer};
   if (unlikely(answer.error != ErrorCode::none)) tell(asked, name);
   return asked;

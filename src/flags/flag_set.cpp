@@ -344,6 +344,7 @@ FlagSet* make_set(MemoryContext context, const char* environment) {
   set->context = context;
   set->environment = MemoryContextStrdup(context, environment);
   set->workshop.memory = {context, allocate_in};
+  set->table = flag_table(FlagTable::flags);
   set->workshop.is_utf8 = GetDatabaseEncoding() == PG_UTF8;
   auto* callback = static_cast<MemoryContextCallback*>(MemoryContextAllocZero(context, sizeof(MemoryContextCallback)));
   callback->func = release_expressions;

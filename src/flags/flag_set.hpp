@@ -17,6 +17,7 @@ struct SegmentSource;
 struct FlagSet {
   MemoryContext context;  // all of it; deleting it deletes the set and what RE2 has allocated for it
   const char* environment;
+  Oid table;  // pgcache.flags
   flags::Workshop workshop;
   std::span<flags::Flag> flags;   // by name
   std::span<FlagSource> sources;  // of each flag

@@ -3,6 +3,7 @@
 #include "pg/function.hpp"
 
 extern "C" {
+#include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 }
@@ -18,8 +19,10 @@ uint32_t changes = 0;
 
 bool check_environment(char** value, void**, GucSource) {
   const size_t bytes = *value == nullptr ? 0 : strlen(*value);
-  if (bytes >= 1 && bytes <= kLongestEnvironment) return true;
-  GUC_check_errdetail("The name of an environment has 1 to %zu bytes.", kLongestEnvironment);
+  // What comes with a connection has not been checked by anybody.
+  if (bytes >= 1 && bytes <= kLongestEnvironment && pg_verifymbstr(*value, static_cast<int>(bytes), true)) return true;
+  GUC_check_errdetail("The name of an environment has 1 to %zu bytes, in the database's encoding.",
+                      kLongestEnvironment);
   return false;
 }
 

@@ -1,5 +1,6 @@
 #include "flags/flag_statistics.hpp"
 
+#include "flags/flag_tables.hpp"
 #include "flags/generations.hpp"
 #include "flags/shared_flags.hpp"
 #include "pg/clock.hpp"
@@ -19,26 +20,28 @@ namespace {
 using flags::Counts;
 
 uint64_t fallbacks_without_flag = 0;
+Oid table_without_flag = InvalidOid;
 
 void hand_on(const flags::CountKey& key, const Counts& counts) { flag_count_table.add(key, counts, pg::clock_now()); }
 
-void hand_on_variants(const flags::Flag& flag, const flags::Variants& variants) {
+void hand_on_variants(Oid table, const flags::Flag& flag, const flags::Variants& variants) {
   for (flags::Variant& variant : variants.all)
     if (variant.evaluations > 0)
-      hand_on({static_cast<uint64_t>(flag.id), MyDatabaseId, variant.name},
+      hand_on({static_cast<uint64_t>(flag.id), MyDatabaseId, table, variant.name},
               {.enabled = std::exchange(variant.evaluations, 0), .disabled = 0, .fallback = 0});
 }
 
-void hand_on_flag(flags::Flag& flag) {
-  hand_on({static_cast<uint64_t>(flag.id), MyDatabaseId, {}}, std::exchange(flag.counts, {}));
+void hand_on_flag(Oid table, flags::Flag& flag) {
+  hand_on({static_cast<uint64_t>(flag.id), MyDatabaseId, table, {}}, std::exchange(flag.counts, {}));
   flag.is_counted = false;
-  hand_on_variants(flag, flag.variants);
-  for (const flags::Strategy& strategy : flag.strategies) hand_on_variants(flag, strategy.variants);
+  hand_on_variants(table, flag, flag.variants);
+  for (const flags::Strategy& strategy : flag.strategies) hand_on_variants(table, flag, strategy.variants);
 }
 
 void hand_on_all() {
   if (fallbacks_without_flag > 0)
-    hand_on({0, MyDatabaseId, {}}, {.enabled = 0, .disabled = 0, .fallback = std::exchange(fallbacks_without_flag, 0)});
+    hand_on({0, MyDatabaseId, table_without_flag, {}},
+            {.enabled = 0, .disabled = 0, .fallback = std::exchange(fallbacks_without_flag, 0)});
   for (FlagSet* set : kept_flags())
     if (set != nullptr) hand_on_counts(*set);
 }
@@ -61,10 +64,13 @@ Datum number(uint64_t count) { return Int64GetDatum(static_cast<int64_t>(count))
 
 }  // namespace
 
-void count_fallback_without_flag() { ++fallbacks_without_flag; }
+void count_fallback_without_flag(const FlagSet& set) {
+  ++fallbacks_without_flag;
+  table_without_flag = set.table;
+}
 
 void hand_on_counts(FlagSet& set) {
-  for (flags::Flag* flag : set.counted.first(std::exchange(set.counted_count, 0))) hand_on_flag(*flag);
+  for (flags::Flag* flag : set.counted.first(std::exchange(set.counted_count, 0))) hand_on_flag(set.table, *flag);
 }
 
 void install_flag_statistics() { RegisterXactCallback(at_end, nullptr); }
@@ -78,7 +84,7 @@ PGCACHE_FUNCTION(pgcache_flag_counts) {
   InitMaterializedSRF(fcinfo, 0);
   auto* result = reinterpret_cast<ReturnSetInfo*>(fcinfo->resultinfo);
   const TimestampTz since = flag_count_table.since();
-  flag_count_table.visit(MyDatabaseId, [&](const flags::Counted& it) {
+  flag_count_table.visit(MyDatabaseId, flag_table(FlagTable::flags), [&](const flags::Counted& it) {
     const bool is_flag = it.key.variant.empty();
     Datum values[] = {
         number(it.key.flag),

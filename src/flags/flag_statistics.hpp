@@ -23,7 +23,7 @@ inline void count_variant(flags::Variant* variant) {
   if (variant != nullptr) ++variant->evaluations;
 }
 
-void count_fallback_without_flag();
+void count_fallback_without_flag(const FlagSet& set);
 
 // All that a set has counted. Cannot ERROR.
 void hand_on_counts(FlagSet& set);

@@ -38,8 +38,9 @@ struct Generation {
   uint64_t used;
 };
 
-Generation generations[2];
-FlagSet* kept[2];
+// A few, for sessions that go to and fro between environments, or between snapshots.
+Generation generations[4];
+FlagSet* kept[std::size(generations)];
 uint64_t uses = 0;
 uint64_t messages = 0;
 
@@ -61,11 +62,11 @@ bool is_older(const View& view, const View& other) {
          (view.transaction == other.transaction && view.command < other.command);
 }
 
-bool serves(const Generation& generation, const View& view, bool in_flight) {
+bool serves(const Generation& generation, const View& view, bool sees_change_in_flight) {
   if (generation.set == nullptr) return false;
   if (generation.view == view) return true;
   if (IsolationIsSerializable() && generation.view.transaction != view.transaction) return false;
-  return generation.is_open && !in_flight && !is_older(view, generation.view) &&
+  return generation.is_open && !sees_change_in_flight && !is_older(view, generation.view) &&
          strcmp(generation.set->environment, environment_setting()) == 0;
 }
 
@@ -82,7 +83,8 @@ void close_generations(Datum, Oid relation) {
 void drop(Generation& generation) {
   if (generation.set == nullptr) return;
   hand_on_counts(*generation.set);
-  MemoryContext context = std::exchange(generation.set, nullptr)->context;
+  MemoryContext context = generation.set->context;
+  generation = {};
   kept[&generation - generations] = nullptr;
   MemoryContextDelete(context);
 }
@@ -90,13 +92,22 @@ void drop(Generation& generation) {
 // Of the snapshot that a query takes now; nothing may be said of it in parallel mode, where none can be taken.
 bool is_latest(const View& view) { return !IsInParallelMode() && view_of(GetLatestSnapshot()) == view; }
 
-Generation& read_generation(Snapshot snapshot, const View& view, bool in_flight) {
-  Generation& generation = generations[0].used < generations[1].used ? generations[0] : generations[1];
-  drop(generation);
+// A free place, once those are dropped that serve nothing any more; else that which was used least recently.
+Generation& place_for_generation() {
+  for (Generation& generation : generations)
+    if (!generation.is_open && generation.view.transaction != pg::my_local_transaction()) drop(generation);
+  Generation& place = *std::min_element(std::begin(generations), std::end(generations),
+                                        [](const Generation& a, const Generation& b) { return a.used < b.used; });
+  drop(place);
+  return place;
+}
+
+Generation& read_generation(Snapshot snapshot, const View& view) {
   served = nullptr;
+  Generation& generation = place_for_generation();
   for (size_t i = 0; i < kFlagTables; ++i) tables[i] = flag_table(static_cast<FlagTable>(i));
   const uint64_t heard = messages;
-  const bool may_be_open = !in_flight && is_latest(view);
+  const bool may_be_open = is_latest(view);
   PushActiveSnapshot(snapshot);
   FlagSet* set = load_flags(snapshot, environment_setting());
   PopActiveSnapshot();
@@ -108,11 +119,11 @@ Generation& read_generation(Snapshot snapshot, const View& view, bool in_flight)
 
 FlagSet& find_generation(Snapshot snapshot, const View& view) {
   // In this order: the messages of what is not in flight any more are there.
-  const bool in_flight = flag_change_in_flight();
+  const bool sees_change_in_flight = sees_flag_change_in_flight(snapshot);
   AcceptInvalidationMessages();
   Generation* found = std::find_if(std::begin(generations), std::end(generations),
-                                   [&](const Generation& it) { return serves(it, view, in_flight); });
-  if (found == std::end(generations)) found = &read_generation(snapshot, view, in_flight);
+                                   [&](const Generation& it) { return serves(it, view, sees_change_in_flight); });
+  if (found == std::end(generations)) found = &read_generation(snapshot, view);
   found->used = ++uses;
   served = found->set;
   served_view = view;

@@ -6,15 +6,24 @@
 #include "pg/preload.hpp"
 #include "pg/shared_memory.hpp"
 
+extern "C" {
+#include "access/transam.h"
+#include "utils/snapmgr.h"
+}
+
 namespace pgcache {
 
 namespace {
+
+constexpr uint32_t kChanges = 64;
 
 // The table of counts follows.
 struct alignas(64) SharedFlags {
   uint64_t announced;
   uint64_t finished;
-  int64_t warned_at;  // relaxed
+  int64_t warned_at;                // relaxed
+  uint32_t unlisted;                // changes that found no place in the list
+  TransactionId changes[kChanges];  // that are announced and not finished; invalid ones are free
 };
 
 SharedFlags* shared = nullptr;
@@ -23,7 +32,8 @@ void start(void* memory, LWLockPadded* locks, bool is_new) {
   auto* mapped = reinterpret_cast<SharedFlags*>(TYPEALIGN(64, memory));
   const engine::Environment environment = pg::lwlock_environment(locks);
   if (is_new) {
-    *mapped = {.announced = 0, .finished = 0, .warned_at = INT64_MIN};
+    *mapped = {};
+    mapped->warned_at = INT64_MIN;
     flag_count_table = flags::CountTable::format(mapped + 1, environment, GetCurrentTimestamp());
   } else {
     flag_count_table = flags::CountTable::attach(mapped + 1, environment);
@@ -67,14 +77,36 @@ void install_shared_flags() { pg::install_shared_memory(kSharedMemory); }
 
 bool flags_are_shared() { return shared != nullptr; }
 
-void announce_flag_change() { engine::atomic(shared->announced).fetch_add(1, std::memory_order_seq_cst); }
+// The list is written before the count, and cleared before it: who sees equal counts need not look into the list, and
+// who does not find a change there any more finds its messages.
+uint32_t announce_flag_change(TransactionId transaction) {
+  uint32_t number = 0;
+  for (; number < kChanges; ++number) {
+    TransactionId free = InvalidTransactionId;
+    if (engine::atomic(shared->changes[number]).compare_exchange_strong(free, transaction)) break;
+  }
+  if (number == kChanges) engine::atomic(shared->unlisted).fetch_add(1);
+  engine::atomic(shared->announced).fetch_add(1);
+  return number;
+}
 
-void finish_flag_change() { engine::atomic(shared->finished).fetch_add(1, std::memory_order_seq_cst); }
+void finish_flag_change(uint32_t number) {
+  if (number == kChanges)
+    engine::atomic(shared->unlisted).fetch_sub(1);
+  else
+    engine::atomic(shared->changes[number]).store(InvalidTransactionId);
+  engine::atomic(shared->finished).fetch_add(1);
+}
 
 // In this order: who is counted as announced only after the first reading cannot make the two equal.
-bool flag_change_in_flight() {
+bool sees_flag_change_in_flight(Snapshot snapshot) {
   const uint64_t finished = engine::load_acquire(shared->finished);
-  return engine::load_acquire(shared->announced) != finished;
+  if (likely(engine::load_acquire(shared->announced) == finished)) return false;
+  if (engine::load_acquire(shared->unlisted) > 0) return true;
+  return std::any_of(std::begin(shared->changes), std::end(shared->changes), [&](const TransactionId& change) {
+    const TransactionId transaction = engine::load_acquire(change);
+    return TransactionIdIsValid(transaction) && !XidInMVCCSnapshot(transaction, snapshot);
+  });
 }
 
 void warn_of_fallback(flags::ErrorCode error, std::string_view flag, const char* environment, const char* problem) {

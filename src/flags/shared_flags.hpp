@@ -7,6 +7,10 @@
 #include "flags/evaluation.hpp"
 #include "pg/postgres.hpp"
 
+extern "C" {
+#include "utils/snapshot.h"
+}
+
 namespace pgcache {
 
 // Valid once require_flags has returned.
@@ -26,12 +30,11 @@ inline void require_flags() {
 }
 
 // Commits that change flags: announced before anybody can see them, finished after their messages are in the queue of
-// every session. Each is counted once in both.
-void announce_flag_change();
-void finish_flag_change();
-// Whether there is one between the two. One that any snapshot taken before the call sees is either among them, or its
-// messages are in the queue already.
-bool flag_change_in_flight();
+// every session. The number is what to finish.
+uint32_t announce_flag_change(TransactionId transaction);
+void finish_flag_change(uint32_t number);
+// Whether the snapshot sees one that is not finished. Of all others that it sees, the messages are in the queue.
+bool sees_flag_change_in_flight(Snapshot snapshot);
 
 // Warns that a flag gives its fallback, if a minute has gone since the last time in the whole server.
 void warn_of_fallback(flags::ErrorCode error, std::string_view flag, const char* environment, const char* problem);

@@ -257,6 +257,14 @@ SELECT pg_temp.refusal(statement) FROM (VALUES
     ($$INSERT INTO pgcache.flag_prerequisites SELECT a.id, b.id, true, '{x,NULL}' FROM pgcache.flags a, pgcache.flags b WHERE a.name = 'on' AND b.name = 'a' AND b.environment = 'default' AND a.environment = 'default'$$),
     ($$SELECT flag_variants_set('on', jsonb_build_array(jsonb_build_object('name', 'deep', 'weight', 1, 'payload', jsonb_build_object('type', 'json', 'value', repeat('[', 65) || '"]\"]' || repeat(']', 65)))))$$),
     ($$SELECT pgcache.check_flag()$$), ($$SELECT pgcache.flags_changed()$$)) AS t (statement);
+-- The functions of the triggers are for their tables only.
+CREATE TEMPORARY TABLE not_flags (a bigint, b int, c int);
+SELECT count(*) FROM unnest('{check_flag,check_flag_strategy,check_flag_segment,check_flag_prerequisites,flags_changed}'::text[]) f,
+    LATERAL (SELECT pg_temp.refusal(format('CREATE TRIGGER %1$I BEFORE INSERT ON not_flags FOR EACH ROW EXECUTE FUNCTION pgcache.%1$I()', f))) made;
+SELECT pg_temp.refusal($$INSERT INTO not_flags VALUES (1, 2, 3)$$);
+DO $$ BEGIN EXECUTE 'DROP TRIGGER check_flag ON not_flags'; END $$;
+SELECT pg_temp.refusal($$INSERT INTO not_flags VALUES (1, 2, 3)$$);
+DROP TABLE not_flags;
 SELECT constraints, pg_temp.refusal(format('SELECT flag_strategy_add(''on'', constraints => %L)', constraints)) FROM (VALUES
     ('{}'), ('1'), ('[1]'), ('[[]]'), ('[{}]'), ('[{"operator": "IN"}]'), ('[{"operator": "IN", "values": []}]'), ('[{"contextName": "", "operator": "IN", "values": []}]'), ('[{"contextName": 1, "operator": "IN", "values": []}]'),
     ('[{"contextName": "a", "operator": "in", "values": []}]'), ('[{"contextName": "a", "operator": 1}]'), ('[{"contextName": "a", "operator": "IN"}]'), ('[{"contextName": "a", "operator": "IN", "value": "x"}]'), ('[{"contextName": "a", "operator": "IN", "values": "x"}]'), ('[{"contextName": "a", "operator": "IN", "values": [1]}]'),

@@ -52,10 +52,15 @@ void after_locks(ResourceReleasePhase phase, bool, bool is_top_level, void*) {
   finish_flag_change(*std::exchange(announced, std::nullopt));
 }
 
-const TriggerData& fired(FunctionCallInfo fcinfo) {
-  if (!CALLED_AS_TRIGGER(fcinfo))
+// Whoever may call these functions may put them on tables of his own, whose rows are not what they take them for.
+const TriggerData& fired(FunctionCallInfo fcinfo, std::initializer_list<FlagTable> tables) {
+  const auto is_ours = [&](const TriggerData& trigger) {
+    return std::any_of(tables.begin(), tables.end(),
+                       [&](FlagTable it) { return RelationGetRelid(trigger.tg_relation) == flag_table(it); });
+  };
+  if (!CALLED_AS_TRIGGER(fcinfo) || !is_ours(*reinterpret_cast<const TriggerData*>(fcinfo->context)))
     ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-                    errmsg("function \"%s\" is for a trigger", format_procedure(fcinfo->flinfo->fn_oid))));
+                    errmsg("function \"%s\" is for triggers of pgcache", format_procedure(fcinfo->flinfo->fn_oid))));
   return *reinterpret_cast<const TriggerData*>(fcinfo->context);
 }
 
@@ -65,9 +70,15 @@ const TriggerData& fired(FunctionCallInfo fcinfo) {
 // The row that is about to be stored.
 class NewRow {
  public:
-  explicit NewRow(const TriggerData& trigger)
-      : tuple_(TRIGGER_FIRED_BY_UPDATE(trigger.tg_event) ? trigger.tg_newtuple : trigger.tg_trigtuple),
-        descriptor_(trigger.tg_relation->rd_att) {}
+  NewRow(FunctionCallInfo fcinfo, FlagTable table) {
+    const TriggerData& trigger = fired(fcinfo, {table});
+    const bool is_update = TRIGGER_FIRED_BY_UPDATE(trigger.tg_event);
+    if (!TRIGGER_FIRED_BEFORE(trigger.tg_event) || !TRIGGER_FIRED_FOR_ROW(trigger.tg_event) ||
+        !(is_update || TRIGGER_FIRED_BY_INSERT(trigger.tg_event)))
+      elog(ERROR, "a row of a flag is checked before it is written");
+    tuple_ = is_update ? trigger.tg_newtuple : trigger.tg_trigtuple;
+    descriptor_ = trigger.tg_relation->rd_att;
+  }
 
   HeapTuple tuple() const { return tuple_; }
 
@@ -243,7 +254,8 @@ void install_flag_changes() {
 
 PGCACHE_FUNCTION(pgcache_flags_changed) {
   using namespace pgcache;
-  const TriggerData& trigger = fired(fcinfo);
+  const TriggerData& trigger = fired(fcinfo, {FlagTable::flags, FlagTable::strategies, FlagTable::segments,
+                                              FlagTable::strategy_segments, FlagTable::prerequisites});
   CacheInvalidateRelcache(trigger.tg_relation);
   has_changed_flags = true;
   const bool is_update = TRIGGER_FIRED_BY_UPDATE(trigger.tg_event);
@@ -254,7 +266,7 @@ PGCACHE_FUNCTION(pgcache_flags_changed) {
 
 PGCACHE_FUNCTION(pgcache_check_flag) {
   using namespace pgcache;
-  const NewRow row(fired(fcinfo));
+  const NewRow row(fcinfo, FlagTable::flags);
   check_name_of(row.text(flag_column::name), "the name of a flag");
   check_name_of(row.text(flag_column::environment), "the name of an environment");
   check_schedule(row);
@@ -264,7 +276,7 @@ PGCACHE_FUNCTION(pgcache_check_flag) {
 
 PGCACHE_FUNCTION(pgcache_check_flag_strategy) {
   using namespace pgcache;
-  const NewRow row(fired(fcinfo));
+  const NewRow row(fcinfo, FlagTable::strategies);
   check_rollout(row.required(strategy_column::rollout));
   Complaint complaint;
   flags::Stickiness stickiness;
@@ -279,7 +291,7 @@ PGCACHE_FUNCTION(pgcache_check_flag_strategy) {
 
 PGCACHE_FUNCTION(pgcache_check_flag_segment) {
   using namespace pgcache;
-  const NewRow row(fired(fcinfo));
+  const NewRow row(fcinfo, FlagTable::segments);
   check_name_of(row.text(segment_column::name), "the name of a segment");
   check_constraints(row.json(segment_column::constraints));
   return PointerGetDatum(row.tuple());
@@ -290,7 +302,7 @@ PGCACHE_FUNCTION(pgcache_check_flag_segment) {
 PGCACHE_FUNCTION(pgcache_check_flag_prerequisites) {
   using namespace pgcache;
   constexpr uint16 kLockOfChecks = 1;
-  fired(fcinfo);
+  fired(fcinfo, {FlagTable::prerequisites, FlagTable::flags});
   LockDatabaseObject(RelationRelationId, flag_table(FlagTable::prerequisites), kLockOfChecks, ExclusiveLock);
   check_prerequisites();
   return PointerGetDatum(nullptr);

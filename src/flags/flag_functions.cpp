@@ -38,11 +38,6 @@ struct Question {
   Answer answer;
 };
 
-void tell(const Question& asked, std::string_view name) {
-  warn_of_fallback(asked.answer.error, name, environment_setting(),
-                   asked.flag == nullptr ? nullptr : asked.flag->problem);
-}
-
 // `evaluation`: nullptr where there is no context to evaluate it for.
 Question ask(FunctionCallInfo fcinfo, flags::Evaluation* evaluation, FlagSet& set) {
   const std::string_view name = name_argument(fcinfo);
@@ -56,7 +51,7 @@ Question ask(FunctionCallInfo fcinfo, flags::Evaluation* evaluation, FlagSet& se
   else
     count_fallback_without_flag(set);
   const Question asked{set, flag, answer};
-  if (unlikely(answer.error != ErrorCode::none)) tell(asked, name);
+  if (unlikely(answer.error != ErrorCode::none)) warn_of_fallback(answer.error, name, environment_setting());
   return asked;
 }
 

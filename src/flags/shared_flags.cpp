@@ -109,7 +109,7 @@ bool sees_flag_change_in_flight(Snapshot snapshot) {
   });
 }
 
-void warn_of_fallback(flags::ErrorCode error, std::string_view flag, const char* environment, const char* problem) {
+void warn_of_fallback(flags::ErrorCode error, std::string_view flag, const char* environment) {
   using flags::ErrorCode;
   if (!may_warn()) return;
   const char* name = pg::beginning_of(flag);
@@ -131,8 +131,8 @@ void warn_of_fallback(flags::ErrorCode error, std::string_view flag, const char*
                errmsg("flag \"%s\" was asked with a context that lacks the attribute to stick to", name), hint()));
       break;
     case ErrorCode::parse_error:
-      ereport(WARNING, (errhidestmt(true), errhidecontext(true), errmsg("flag \"%s\" cannot be evaluated", name),
-                        problem == nullptr ? 0 : errdetail("%s", problem), hint()));
+      ereport(WARNING,
+              (errhidestmt(true), errhidecontext(true), errmsg("flag \"%s\" cannot be evaluated", name), hint()));
       break;
     case ErrorCode::none:
       break;

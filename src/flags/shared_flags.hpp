@@ -36,7 +36,8 @@ void finish_flag_change(uint32_t number);
 // Whether the snapshot sees one that is not finished. Of all others that it sees, the messages are in the queue.
 bool sees_flag_change_in_flight(Snapshot snapshot);
 
-// Warns that a flag gives its fallback, if a minute has gone since the last time in the whole server.
-void warn_of_fallback(flags::ErrorCode error, std::string_view flag, const char* environment, const char* problem);
+// Warns that a flag gives its fallback, if a minute has gone since the last time in the whole server. Why one is broken
+// is for flag_explain: rules may name people.
+void warn_of_fallback(flags::ErrorCode error, std::string_view flag, const char* environment);
 
 }  // namespace pgcache

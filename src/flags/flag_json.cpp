@@ -1,5 +1,7 @@
 #include "flags/flag_json.hpp"
 
+#include <cmath>
+
 #include "flags/flag_set.hpp"
 #include "pg/arguments.hpp"
 
@@ -298,12 +300,11 @@ bool read_overrides(const JsonbValue& json, Workshop& workshop, Variant& variant
 }
 
 bool read_weight(const JsonbValue& json, uint32_t& weight, Complaint& complaint) {
-  if (json.type == jbvNumeric) {
-    const std::optional<double> number = flags::parse_number(*text_of_scalar(json));
-    if (number && *number >= 0 && *number <= kMostWeight && *number == static_cast<uint32_t>(*number)) {
-      weight = static_cast<uint32_t>(*number);
-      return true;
-    }
+  const std::optional<std::string_view> text = json.type == jbvNumeric ? text_of_scalar(json) : std::nullopt;
+  const std::optional<double> number = text ? flags::parse_number(*text) : std::nullopt;
+  if (number && *number >= 0 && *number <= kMostWeight && *number == std::trunc(*number)) {
+    weight = static_cast<uint32_t>(*number);
+    return true;
   }
   return complain(complaint, kVariantHint, "\"weight\" of a variant must be a whole number from 0 to %u", kMostWeight);
 }

@@ -211,13 +211,14 @@ SELECT flag_enabled('by company', '{}');
 SELECT flag_set('after broken', true, prerequisites => '["first"]'), flag_set('after broken, off', true, prerequisites => '[{"feature": "first", "enabled": false}]');
 BEGIN;
 SET LOCAL session_replication_role = replica;
-UPDATE pgcache.flags SET variants = '[{"name": 1}]' WHERE name = 'on';
+UPDATE pgcache.flags SET variants = '[{"name": 1}]' WHERE name IN ('on', 'gr1');
 UPDATE pgcache.flag_strategies SET constraints = '{}' FROM pgcache.flags f WHERE f.id = flag AND f.name = 'attribute';
 INSERT INTO pgcache.flag_prerequisites SELECT id, id FROM pgcache.flags WHERE name = 'color';
 INSERT INTO pgcache.flag_prerequisites SELECT id, -1 FROM pgcache.flags WHERE name = 'first';
 SELECT flag_enabled('after broken'), flag_enabled('after broken, off');
 SELECT flag, flag_enabled(flag, '{"a": "x"}', true), (flag_variant(flag)).error_code, flag_explain(flag) ->> 'problem' FROM unnest('{on,attribute,color,first}'::text[]) flag;
 SET LOCAL session_replication_role = origin;
+SELECT flag_kill('gr1'), flag_set('gr1', enabled => false), flag_unkill('gr1');
 SELECT pg_temp.refusal($$SELECT flag_set('c', prerequisites => '["a"]')$$);
 ROLLBACK;
 SELECT flag_enabled('on');
@@ -238,12 +239,22 @@ UPDATE pgcache.flags SET enabled = pg_temp.agrees(NOT enabled) WHERE name LIKE '
 DELETE FROM pgcache.flag_strategies WHERE pg_temp.agrees(true);
 ROLLBACK;
 
+-- Who asks between the two does not keep others from seeing it.
+CREATE FUNCTION pg_temp.asks() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM public.flag_enabled('chain 1'); RETURN NEW; END $$;
+BEGIN;
+CREATE TRIGGER later BEFORE UPDATE ON pgcache.flags FOR EACH ROW EXECUTE FUNCTION pg_temp.asks();
+SELECT flag_set('chain 1', prerequisites => '[]');
+SELECT flag_enabled('chain 1');
+UPDATE pgcache.flags SET killed = true WHERE name = 'chain 1';
+SELECT flag_enabled('chain 1');
+ROLLBACK;
+
 \echo -- what is refused, and stores nothing
 CREATE TEMPORARY TABLE kept AS SELECT pg_catalog.md5(string_agg(f::text, E'\n' ORDER BY flag, environment)) AS flags FROM flags f;
 SELECT pg_temp.refusal(statement) FROM (VALUES
     ($$SELECT flag_set(NULL)$$), ($$SELECT flag_set('')$$), ($$SELECT flag_set(repeat('ä', 65))$$),
     ($$SELECT flag_set('x', rollout => -0.001)$$), ($$SELECT flag_set('x', rollout => 100.001)$$), ($$SELECT flag_set('x', rollout => 33.3333)$$), ($$SELECT flag_set('x', rollout => 'NaN')$$), ($$SELECT flag_set('x', rollout => 'Infinity')$$),
-    ($$SELECT flag_set('x', stickiness => '')$$), ($$SELECT flag_set('x', group_id => repeat('x', 129))$$),
+    ($$SELECT flag_set('x', rollout => 1, stickiness => '')$$), ($$SELECT flag_set('x', rollout => 1, group_id => repeat('x', 129))$$), ($$SELECT flag_set('x', stickiness => 'userId')$$), ($$SELECT flag_set('of strategies', group_id => 'x')$$),
     ($$SELECT flag_set('x', prerequisites => '{}')$$), ($$SELECT flag_set('x', prerequisites => '[1]')$$), ($$SELECT flag_set('x', prerequisites => '["none"]')$$), ($$SELECT flag_set('x', prerequisites => '[{}]')$$),
     ($$SELECT flag_set('x', prerequisites => '[{"feature": "on", "enabled": 1}]')$$), ($$SELECT flag_set('x', prerequisites => '[{"feature": "on", "variants": [1]}]')$$), ($$SELECT flag_set('x', prerequisites => '[{"feature": "on", "enabled": false, "variants": ["a"]}]')$$),
     ($$SELECT flag_set('x', prerequisites => '[{"feature": "on", "extra": 1}]')$$), ($$SELECT flag_set('x', prerequisites => '["on", "on"]')$$),
@@ -300,6 +311,7 @@ SELECT count(*), count(*) FILTER (WHERE (e -> 'enabled')::boolean) BETWEEN 500 A
         FROM jsonb_array_elements(e -> 'strategies') s)) AS by_parts,
     bool_and(e ->> 'reason' = (flag_variant('explained', context)).reason) AS same_reason, bool_and(e ->> 'variant' IS NOT DISTINCT FROM (flag_variant('explained', context)).variant) AS same_variant
 FROM (SELECT context, flag_explain('explained', context) AS e FROM generate_series(1, 1000) n, LATERAL jsonb_strip_nulls(jsonb_build_object('userId', n::text, 'sessionId', (n * 7)::text, 'plan', CASE n % 3 WHEN 0 THEN 'Pro' WHEN 1 THEN 'free' END, 'n', n % 60)) context) t;
+SELECT length(flag_explain('segments', jsonb_build_object('userId', repeat('ä', 10000000)))::text) < 10000 AS is_cut FROM flag_set('segments', rollout => 1);
 SELECT flag_explain('none'), flag_explain('on', NULL), flag_explain(NULL, '{}'), flag_explain('on', '[]');
 
 \echo -- who is in stays in when a rollout grows

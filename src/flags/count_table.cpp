@@ -90,12 +90,21 @@ void CountTable::add(const CountKey& key, const Counts& counts, int64_t now) noe
   if (!add_to(set, key, counts, now, false)) add_to(set, key, counts, now, true);
 }
 
-void CountTable::reset(int64_t now) noexcept {
+void CountTable::reset(uint32_t database, uint32_t table, int64_t now) noexcept {
   for (uint32_t set = 0; set < kSets; ++set) {
     const Lock lock(environment_, set, true);
-    std::fill_n(places_ + size_t{set} * kWays, kWays, Place{});
+    for (Place& place : std::span(places_ + size_t{set} * kWays, kWays))
+      if (place.database == database && place.table == table) place = Place{};
   }
-  engine::store_relaxed(front_->since, now);
+  add({kReset, database, table, {}}, {}, now);
+}
+
+int64_t CountTable::since(uint32_t database, uint32_t table) const noexcept {
+  const CountKey key{kReset, database, table, {}};
+  const uint32_t set = set_of(key, kSets);
+  const Lock lock(environment_, set, false);
+  const Place* reset = find(set, key);
+  return reset == nullptr ? front_->since : reset->last;
 }
 
 CountTable::Place CountTable::copy_of(uint32_t place) const noexcept {

@@ -42,8 +42,10 @@ class CountTable {
   static CountTable attach(void* memory, const engine::Environment& environment) noexcept;
 
   void add(const CountKey& key, const Counts& counts, int64_t now) noexcept;
-  void reset(int64_t now) noexcept;
-  int64_t since() const noexcept { return engine::load_relaxed(front_->since); }
+  // Of a database's table. Its counts begin anew.
+  void reset(uint32_t database, uint32_t table, int64_t now) noexcept;
+  // When they began: the last reset, or the server's start.
+  int64_t since(uint32_t database, uint32_t table) const noexcept;
 
   // Calls visit(counted) for each of a database's table, from copies, without a lock. The variant's name stays during
   // the call.
@@ -51,6 +53,9 @@ class CountTable {
   void visit(uint32_t database, uint32_t table, Visit visit) const;
 
  private:
+  // The flag of a place that only remembers when it was made.
+  static constexpr uint64_t kReset = UINT64_MAX;
+
   struct Front {
     alignas(64) int64_t since;
   };
@@ -89,7 +94,7 @@ template <typename Visit>
 void CountTable::visit(uint32_t database, uint32_t table, Visit visit) const {
   for (uint32_t i = 0; i < kPlaces; ++i) {
     const Place copy = copy_of(i);
-    if (copy.database != database || copy.table != table) continue;
+    if (copy.database != database || copy.table != table || copy.flag == kReset) continue;
     visit(Counted{{copy.flag, copy.database, copy.table, {copy.variant, copy.variant_bytes}}, copy.counts, copy.last});
   }
 }

@@ -10,6 +10,7 @@
 extern "C" {
 #include "catalog/pg_type.h"
 #include "lib/stringinfo.h"
+#include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/datetime.h"
 #include "utils/json.h"
@@ -27,6 +28,13 @@ using flags::Evaluation;
 const char* text_of_moment(int64_t time) {
   return JsonEncodeDateTime(static_cast<char*>(palloc(MAXDATELEN + 1)), TimestampTzGetDatum(time), TIMESTAMPTZOID,
                             nullptr);
+}
+
+// Of what may be as long as the context.
+std::optional<std::string_view> beginning_of(std::optional<std::string_view> text) {
+  constexpr int kShown = 1000;
+  if (!text || text->size() <= kShown) return text;
+  return psprintf("%.*s…", pg_mbcliplen(text->data(), static_cast<int>(text->size()), kShown), text->data());
 }
 
 // JSON as text, which jsonb_in makes into a value. Commas come by themselves.
@@ -184,7 +192,7 @@ class Explanation {
         out_.name("value"), out_.string(constraint.value);
       out_.name("inverted"), out_.boolean(constraint.is_inverted);
       out_.name("caseInsensitive"), out_.boolean(constraint.ignores_case);
-      out_.name("actual"), out_.string(actual);
+      out_.name("actual"), out_.string(beginning_of(actual));
       out_.name("passed"), out_.boolean(evaluation_.passes(constraint));
     });
   }
@@ -194,7 +202,7 @@ class Explanation {
     const bool is_random = !bucket.attribute;
     out_.object([&] {
       out_.name("attribute"), out_.string(is_random ? "random" : *bucket.attribute);
-      out_.name("value"), out_.string(bucket.value);
+      out_.name("value"), out_.string(beginning_of(bucket.value));
       out_.name("groupId"), out_.string(strategy.group_id);
       out_.name("bucket");
       if (is_random || bucket.value)

@@ -108,6 +108,24 @@ flags::Points points_at(const TupleTableSlot* slot, int column) {
   return percent >= 100 ? flags::kAllPoints : static_cast<flags::Points>(percent * flags::kPointsAPercent + 0.5);
 }
 
+// The row with that id, of rows sorted by it; nullptr if there is none.
+template <typename Row, typename Id, typename Key>
+Row* row_with(std::span<Row> sorted, const Id& id, Key key) {
+  const auto found = std::lower_bound(sorted.begin(), sorted.end(), id,
+                                      [&](const Row& row, const Id& wanted) { return key(row) < wanted; });
+  return found != sorted.end() && key(*found) == id ? &*found : nullptr;
+}
+
+struct FlagId {
+  int64_t id;
+  uint32_t number;
+};
+
+// nullptr: it is of another environment.
+const FlagId* flag_with(std::span<FlagId> ids, int64_t id) {
+  return row_with(ids, id, [](const FlagId& it) { return it.id; });
+}
+
 void read_flag(const TupleTableSlot* slot, Rows<Flag>& rows, Rows<FlagSource>& sources, const char* environment) {
   const auto* row_environment =
       reinterpret_cast<struct varlena*>(PG_DETOAST_DATUM_PACKED(slot->tts_values[flag_column::environment]));
@@ -123,7 +141,8 @@ void read_flag(const TupleTableSlot* slot, Rows<Flag>& rows, Rows<FlagSource>& s
   sources.add().variants = json_at(slot, flag_column::variants);
 }
 
-void read_strategy(const TupleTableSlot* slot, Rows<StrategySource>& rows) {
+void read_strategy(const TupleTableSlot* slot, std::span<FlagId> ids, Rows<StrategySource>& rows) {
+  if (flag_with(ids, bigint_at(slot, strategy_column::flag)) == nullptr) return;
   StrategySource& row = rows.add();
   row.id = bigint_at(slot, strategy_column::id);
   row.flag = bigint_at(slot, strategy_column::flag);
@@ -138,14 +157,6 @@ void read_segment(const TupleTableSlot* slot, Rows<SegmentSource>& rows) {
   SegmentSource& row = rows.add();
   row.segment.name = text_at(slot, segment_column::name);
   row.constraints = json_at(slot, segment_column::constraints);
-}
-
-// The row with that id, of rows sorted by it; nullptr if there is none.
-template <typename Row, typename Id, typename Key>
-Row* row_with(std::span<Row> sorted, const Id& id, Key key) {
-  const auto found = std::lower_bound(sorted.begin(), sorted.end(), id,
-                                      [&](const Row& row, const Id& wanted) { return key(row) < wanted; });
-  return found != sorted.end() && key(*found) == id ? &*found : nullptr;
 }
 
 void join_segments(FlagSet& set, std::span<StrategySource> strategies, std::span<SegmentUse> uses) {
@@ -166,19 +177,13 @@ void join_segments(FlagSet& set, std::span<StrategySource> strategies, std::span
   }
 }
 
-struct FlagId {
-  int64_t id;
-  uint32_t number;
-};
-
 void join_strategies(FlagSet& set, std::span<StrategySource> strategies, std::span<FlagId> ids) {
   std::sort(strategies.begin(), strategies.end(), [](const StrategySource& a, const StrategySource& b) {
     return a.flag != b.flag ? a.flag < b.flag : a.id < b.id;
   });
   for (auto first = strategies.begin(); first != strategies.end();) {
     const auto last = std::find_if(first, strategies.end(), [&](const auto& it) { return it.flag != first->flag; });
-    if (const FlagId* flag = row_with(ids, first->flag, [](const FlagId& it) { return it.id; }))
-      set.sources[flag->number].strategies = {first, last};
+    if (const FlagId* flag = flag_with(ids, first->flag)) set.sources[flag->number].strategies = {first, last};
     first = last;
   }
 }
@@ -189,7 +194,7 @@ void join_prerequisites(FlagSet& set, std::span<PrerequisiteRow> rows, std::span
     return a.flag != b.flag ? a.flag < b.flag : a.prerequisite < b.prerequisite;
   });
   const auto flag_of = [&](int64_t id) {
-    const FlagId* found = row_with(ids, id, [](const FlagId& it) { return it.id; });
+    const FlagId* found = flag_with(ids, id);
     return found == nullptr ? nullptr : &set.flags[found->number];
   };
   const std::span<flags::Edge> edges = set.workshop.memory.array<flags::Edge>(rows.size());
@@ -253,39 +258,55 @@ std::span<FlagId> ids_of(std::span<Flag> all, const flags::Memory& memory) {
   return ids;
 }
 
-void read_all(FlagSet& set, Snapshot snapshot) {
-  Rows<Flag> flag_rows;
+std::span<FlagId> read_flags(FlagSet& set, Snapshot snapshot) {
+  Rows<Flag> rows;
   Rows<FlagSource> sources;
-  Rows<StrategySource> strategies;
-  Rows<SegmentSource> segments;
-  Rows<SegmentUse> uses;
-  Rows<PrerequisiteRow> prerequisites;
   visit_rows(FlagTable::flags, snapshot,
-             [&](const TupleTableSlot* slot) { read_flag(slot, flag_rows, sources, set.environment); });
-  visit_rows(FlagTable::strategies, snapshot, [&](const TupleTableSlot* slot) { read_strategy(slot, strategies); });
-  visit_rows(FlagTable::segments, snapshot, [&](const TupleTableSlot* slot) { read_segment(slot, segments); });
+             [&](const TupleTableSlot* slot) { read_flag(slot, rows, sources, set.environment); });
+  sort_flags(rows, sources, set.workshop.memory);
+  set.flags = rows.span();
+  set.sources = sources.span();
+  return ids_of(set.flags, set.workshop.memory);
+}
+
+void read_segments(FlagSet& set, Snapshot snapshot) {
+  Rows<SegmentSource> rows;
+  visit_rows(FlagTable::segments, snapshot, [&](const TupleTableSlot* slot) { read_segment(slot, rows); });
+  set.segments = rows.span();
+  std::sort(set.segments.begin(), set.segments.end(),
+            [](const SegmentSource& a, const SegmentSource& b) { return a.segment.name < b.segment.name; });
+}
+
+void read_strategies(FlagSet& set, Snapshot snapshot, std::span<FlagId> ids) {
+  Rows<StrategySource> strategies;
+  visit_rows(FlagTable::strategies, snapshot,
+             [&](const TupleTableSlot* slot) { read_strategy(slot, ids, strategies); });
+  std::sort(strategies.all, strategies.all + strategies.count,
+            [](const StrategySource& a, const StrategySource& b) { return a.id < b.id; });
+  Rows<SegmentUse> uses;
   visit_rows(FlagTable::strategy_segments, snapshot, [&](const TupleTableSlot* slot) {
     uses.add() = {bigint_at(slot, strategy_segment_column::strategy), text_at(slot, strategy_segment_column::segment)};
   });
-  visit_rows(FlagTable::prerequisites, snapshot, [&](const TupleTableSlot* slot) {
-    prerequisites.add() = {bigint_at(slot, prerequisite_column::flag),
-                           bigint_at(slot, prerequisite_column::prerequisite),
-                           bool_at(slot, prerequisite_column::enabled),
-                           texts_at(slot, prerequisite_column::variants, set.workshop.memory)};
-  });
-
-  sort_flags(flag_rows, sources, set.workshop.memory);
-  set.flags = flag_rows.span();
-  set.sources = sources.span();
-  set.segments = segments.span();
-  std::sort(set.segments.begin(), set.segments.end(),
-            [](const SegmentSource& a, const SegmentSource& b) { return a.segment.name < b.segment.name; });
-  const std::span<FlagId> ids = ids_of(set.flags, set.workshop.memory);
-  std::sort(strategies.all, strategies.all + strategies.count,
-            [](const StrategySource& a, const StrategySource& b) { return a.id < b.id; });
   join_segments(set, strategies.span(), uses.span());
   join_strategies(set, strategies.span(), ids);
-  join_prerequisites(set, prerequisites.span(), ids);
+}
+
+void read_prerequisites(FlagSet& set, Snapshot snapshot, std::span<FlagId> ids) {
+  Rows<PrerequisiteRow> rows;
+  visit_rows(FlagTable::prerequisites, snapshot, [&](const TupleTableSlot* slot) {
+    const int64_t flag = bigint_at(slot, prerequisite_column::flag);
+    if (flag_with(ids, flag) == nullptr) return;
+    rows.add() = {flag, bigint_at(slot, prerequisite_column::prerequisite), bool_at(slot, prerequisite_column::enabled),
+                  texts_at(slot, prerequisite_column::variants, set.workshop.memory)};
+  });
+  join_prerequisites(set, rows.span(), ids);
+}
+
+void read_all(FlagSet& set, Snapshot snapshot) {
+  const std::span<FlagId> ids = read_flags(set, snapshot);
+  read_segments(set, snapshot);
+  read_strategies(set, snapshot, ids);
+  read_prerequisites(set, snapshot, ids);
 }
 
 // ---- compiling

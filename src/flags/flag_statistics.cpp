@@ -83,8 +83,9 @@ PGCACHE_FUNCTION(pgcache_flag_counts) {
   hand_on_all();
   InitMaterializedSRF(fcinfo, 0);
   auto* result = reinterpret_cast<ReturnSetInfo*>(fcinfo->resultinfo);
-  const TimestampTz since = flag_count_table.since();
-  flag_count_table.visit(MyDatabaseId, flag_table(FlagTable::flags), [&](const flags::Counted& it) {
+  const Oid table = flag_table(FlagTable::flags);
+  const TimestampTz since = flag_count_table.since(MyDatabaseId, table);
+  flag_count_table.visit(MyDatabaseId, table, [&](const flags::Counted& it) {
     const bool is_flag = it.key.variant.empty();
     Datum values[] = {
         number(it.key.flag),
@@ -108,6 +109,6 @@ PGCACHE_FUNCTION(pgcache_flag_stats_reset) {
   using namespace pgcache;
   require_flags();
   hand_on_all();
-  flag_count_table.reset(pg::clock_now());
+  flag_count_table.reset(MyDatabaseId, flag_table(FlagTable::flags), pg::clock_now());
   PG_RETURN_VOID();
 }

@@ -91,29 +91,37 @@ CREATE FUNCTION pgcache.flags_changed() RETURNS trigger
     AS 'MODULE_PATHNAME', 'pgcache_flags_changed' LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION pgcache.flags_changed() IS 'Makes every session read the flags again, this one at once, others at the commit';
 
-CREATE TRIGGER check_row BEFORE INSERT OR UPDATE ON pgcache.flags FOR EACH ROW EXECUTE FUNCTION pgcache.check_flag();
-CREATE TRIGGER check_row BEFORE INSERT OR UPDATE ON pgcache.flag_strategies FOR EACH ROW EXECUTE FUNCTION pgcache.check_flag_strategy();
+-- Not where only other columns change: a flag that came in broken can be killed.
+CREATE TRIGGER check_row BEFORE INSERT OR UPDATE OF environment, name, on_at, off_at, variants ON pgcache.flags
+    FOR EACH ROW EXECUTE FUNCTION pgcache.check_flag();
+CREATE TRIGGER check_row BEFORE INSERT OR UPDATE OF rollout, stickiness, group_id, constraints, variants ON pgcache.flag_strategies
+    FOR EACH ROW EXECUTE FUNCTION pgcache.check_flag_strategy();
 CREATE TRIGGER check_row BEFORE INSERT OR UPDATE ON pgcache.flag_segments FOR EACH ROW EXECUTE FUNCTION pgcache.check_flag_segment();
 CREATE TRIGGER check_all AFTER INSERT OR UPDATE ON pgcache.flag_prerequisites FOR EACH STATEMENT EXECUTE FUNCTION pgcache.check_flag_prerequisites();
 CREATE TRIGGER check_all AFTER UPDATE OF environment ON pgcache.flags FOR EACH STATEMENT EXECUTE FUNCTION pgcache.check_flag_prerequisites();
 
--- For each row before it is written, so that not even a function called in the same statement sees it first. ALWAYS, and not for each statement:
--- replication fires no others.
-CREATE TRIGGER flags_changed BEFORE INSERT OR UPDATE OR DELETE ON pgcache.flags FOR EACH ROW EXECUTE FUNCTION pgcache.flags_changed();
+-- For each row, not for each statement: replication fires no others, not even ALWAYS. Before it is written, so that a function called later in the
+-- same statement does not see it first; and after, for what asked between the two.
+CREATE TRIGGER flags_changing BEFORE INSERT OR UPDATE OR DELETE ON pgcache.flags FOR EACH ROW EXECUTE FUNCTION pgcache.flags_changed();
+CREATE TRIGGER flags_changed AFTER INSERT OR UPDATE OR DELETE ON pgcache.flags FOR EACH ROW EXECUTE FUNCTION pgcache.flags_changed();
 CREATE TRIGGER flags_truncated AFTER TRUNCATE ON pgcache.flags FOR EACH STATEMENT EXECUTE FUNCTION pgcache.flags_changed();
-ALTER TABLE pgcache.flags ENABLE ALWAYS TRIGGER flags_changed, ENABLE ALWAYS TRIGGER flags_truncated;
-CREATE TRIGGER flags_changed BEFORE INSERT OR UPDATE OR DELETE ON pgcache.flag_strategies FOR EACH ROW EXECUTE FUNCTION pgcache.flags_changed();
+ALTER TABLE pgcache.flags ENABLE ALWAYS TRIGGER flags_changing, ENABLE ALWAYS TRIGGER flags_changed, ENABLE ALWAYS TRIGGER flags_truncated;
+CREATE TRIGGER flags_changing BEFORE INSERT OR UPDATE OR DELETE ON pgcache.flag_strategies FOR EACH ROW EXECUTE FUNCTION pgcache.flags_changed();
+CREATE TRIGGER flags_changed AFTER INSERT OR UPDATE OR DELETE ON pgcache.flag_strategies FOR EACH ROW EXECUTE FUNCTION pgcache.flags_changed();
 CREATE TRIGGER flags_truncated AFTER TRUNCATE ON pgcache.flag_strategies FOR EACH STATEMENT EXECUTE FUNCTION pgcache.flags_changed();
-ALTER TABLE pgcache.flag_strategies ENABLE ALWAYS TRIGGER flags_changed, ENABLE ALWAYS TRIGGER flags_truncated;
-CREATE TRIGGER flags_changed BEFORE INSERT OR UPDATE OR DELETE ON pgcache.flag_segments FOR EACH ROW EXECUTE FUNCTION pgcache.flags_changed();
+ALTER TABLE pgcache.flag_strategies ENABLE ALWAYS TRIGGER flags_changing, ENABLE ALWAYS TRIGGER flags_changed, ENABLE ALWAYS TRIGGER flags_truncated;
+CREATE TRIGGER flags_changing BEFORE INSERT OR UPDATE OR DELETE ON pgcache.flag_segments FOR EACH ROW EXECUTE FUNCTION pgcache.flags_changed();
+CREATE TRIGGER flags_changed AFTER INSERT OR UPDATE OR DELETE ON pgcache.flag_segments FOR EACH ROW EXECUTE FUNCTION pgcache.flags_changed();
 CREATE TRIGGER flags_truncated AFTER TRUNCATE ON pgcache.flag_segments FOR EACH STATEMENT EXECUTE FUNCTION pgcache.flags_changed();
-ALTER TABLE pgcache.flag_segments ENABLE ALWAYS TRIGGER flags_changed, ENABLE ALWAYS TRIGGER flags_truncated;
-CREATE TRIGGER flags_changed BEFORE INSERT OR UPDATE OR DELETE ON pgcache.flag_strategy_segments FOR EACH ROW EXECUTE FUNCTION pgcache.flags_changed();
+ALTER TABLE pgcache.flag_segments ENABLE ALWAYS TRIGGER flags_changing, ENABLE ALWAYS TRIGGER flags_changed, ENABLE ALWAYS TRIGGER flags_truncated;
+CREATE TRIGGER flags_changing BEFORE INSERT OR UPDATE OR DELETE ON pgcache.flag_strategy_segments FOR EACH ROW EXECUTE FUNCTION pgcache.flags_changed();
+CREATE TRIGGER flags_changed AFTER INSERT OR UPDATE OR DELETE ON pgcache.flag_strategy_segments FOR EACH ROW EXECUTE FUNCTION pgcache.flags_changed();
 CREATE TRIGGER flags_truncated AFTER TRUNCATE ON pgcache.flag_strategy_segments FOR EACH STATEMENT EXECUTE FUNCTION pgcache.flags_changed();
-ALTER TABLE pgcache.flag_strategy_segments ENABLE ALWAYS TRIGGER flags_changed, ENABLE ALWAYS TRIGGER flags_truncated;
-CREATE TRIGGER flags_changed BEFORE INSERT OR UPDATE OR DELETE ON pgcache.flag_prerequisites FOR EACH ROW EXECUTE FUNCTION pgcache.flags_changed();
+ALTER TABLE pgcache.flag_strategy_segments ENABLE ALWAYS TRIGGER flags_changing, ENABLE ALWAYS TRIGGER flags_changed, ENABLE ALWAYS TRIGGER flags_truncated;
+CREATE TRIGGER flags_changing BEFORE INSERT OR UPDATE OR DELETE ON pgcache.flag_prerequisites FOR EACH ROW EXECUTE FUNCTION pgcache.flags_changed();
+CREATE TRIGGER flags_changed AFTER INSERT OR UPDATE OR DELETE ON pgcache.flag_prerequisites FOR EACH ROW EXECUTE FUNCTION pgcache.flags_changed();
 CREATE TRIGGER flags_truncated AFTER TRUNCATE ON pgcache.flag_prerequisites FOR EACH STATEMENT EXECUTE FUNCTION pgcache.flags_changed();
-ALTER TABLE pgcache.flag_prerequisites ENABLE ALWAYS TRIGGER flags_changed, ENABLE ALWAYS TRIGGER flags_truncated;
+ALTER TABLE pgcache.flag_prerequisites ENABLE ALWAYS TRIGGER flags_changing, ENABLE ALWAYS TRIGGER flags_changed, ENABLE ALWAYS TRIGGER flags_truncated;
 
 -- Evaluation.
 
@@ -153,10 +161,13 @@ AS $$
 DECLARE
     found_id bigint;
 BEGIN
+    IF flag IS NULL THEN
+        RAISE EXCEPTION 'flag must not be null' USING ERRCODE = 'null_value_not_allowed';
+    END IF;
     -- Its row is locked, so that changes of one flag come one after the other.
     UPDATE pgcache.flags f SET changed_at = now() WHERE f.environment = pgcache.environment() AND f.name = flag RETURNING f.id INTO found_id;
     IF found_id IS NULL THEN
-        RAISE EXCEPTION 'there is no flag % in environment "%"', coalesce('"' || left(flag, 64) || '"', 'NULL'), pgcache.environment()
+        RAISE EXCEPTION 'there is no flag "%" in environment "%"', left(flag, 64), pgcache.environment()
             USING ERRCODE = 'undefined_object', HINT = 'flag_set makes one; pgcache.environment chooses the environment.';
     END IF;
     RETURN found_id;
@@ -181,6 +192,11 @@ BEGIN
         description = coalesce(flag_set.description, f.description), changed_at = now()
     RETURNING f.id INTO flag_id;
     IF num_nonnulls(flag_set.rollout, flag_set.stickiness, flag_set.group_id) > 0 THEN
+        -- A rollout that nobody asked for would switch a flag with other strategies on for everybody.
+        IF flag_set.rollout IS NULL AND NOT EXISTS (SELECT FROM pgcache.flag_strategies s WHERE s.flag = flag_id AND s.by_flag_set) THEN
+            RAISE EXCEPTION 'stickiness and group_id belong to a rollout, and flag "%" has none', left(flag_set.flag, 64)
+                USING ERRCODE = 'invalid_parameter_value', HINT = 'Give rollout too; or use flag_strategy_add.';
+        END IF;
         INSERT INTO pgcache.flag_strategies AS s (flag, by_flag_set, rollout, stickiness, group_id)
         VALUES (flag_id, true, coalesce(flag_set.rollout, 100), coalesce(flag_set.stickiness, 'default'), flag_set.group_id)
         ON CONFLICT (flag) WHERE by_flag_set DO UPDATE SET rollout = coalesce(flag_set.rollout, s.rollout),
@@ -370,6 +386,9 @@ CREATE FUNCTION flag_segment_set(segment text, constraints jsonb) RETURNS void
     SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+    IF segment IS NULL THEN
+        RAISE EXCEPTION 'segment must not be null' USING ERRCODE = 'null_value_not_allowed';
+    END IF;
     INSERT INTO pgcache.flag_segments AS g (name, constraints) VALUES (flag_segment_set.segment, flag_segment_set.constraints)
     ON CONFLICT ON CONSTRAINT flag_segments_pkey DO UPDATE SET constraints = excluded.constraints;
 END

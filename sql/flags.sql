@@ -260,7 +260,7 @@ SELECT pg_temp.refusal(statement) FROM (VALUES
     ($$SELECT flag_set('x', prerequisites => '[{"feature": "on", "extra": 1}]')$$), ($$SELECT flag_set('x', prerequisites => '["on", "on"]')$$),
     ($$SELECT flag_kill('none')$$), ($$SELECT flag_unkill('none')$$), ($$SELECT flag_kill(NULL)$$), ($$SELECT flag_schedule('none', now())$$), ($$SELECT flag_schedule('on', '2026-01-01', '2026-01-01')$$), ($$SELECT flag_schedule('on', 'infinity', 'infinity')$$),
     ($$SELECT flag_strategy_add('none')$$), ($$SELECT flag_strategy_add('on', rollout => 101)$$), ($$SELECT flag_strategy_add('on', segments => '{none}')$$), ($$SELECT flag_strategy_add('on', segments => '{NULL}')$$),
-    ($$SELECT flag_strategy_add('on', variants => '{}')$$),
+    ($$SELECT flag_strategy_add('on', segments => '{{none},{nobody}}')$$), ($$SELECT flag_strategy_add('on', variants => '{}')$$),
     ($$SELECT flag_segment_set('', '[]')$$), ($$SELECT flag_segment_set(NULL, '[]')$$), ($$SELECT flag_segment_set('s', NULL)$$), ($$SELECT flag_segment_set('s', '[{"contextName": "a", "operator": "NUM_EQ", "value": "x"}]')$$),
     ($$SELECT flag_variants_set('none', '[]')$$), ($$SELECT flag_variants_set('on', NULL)$$),
     ($$UPDATE pgcache.flags SET off_at = '2026-01-01', on_at = '2026-01-02' WHERE name = 'on'$$), ($$UPDATE pgcache.flag_strategies SET rollout = rollout + 1000$$), ($$UPDATE pgcache.flags SET name = '' WHERE name = 'on'$$),
@@ -341,6 +341,17 @@ SELECT enabled, disabled, fallback, variants, last_evaluated, since FROM flag_st
 SELECT enabled, disabled, fallback, variants, last_evaluated FROM flag_stats WHERE flag = 'never evaluated' OR flag = 'first';
 SELECT flag_stats_reset();
 SELECT DISTINCT enabled, disabled, fallback, variants, last_evaluated FROM flag_stats;
+
+\echo -- a transaction with a snapshot of its own reads the tables once, and once more after its own change
+PREPARE reads AS SELECT coalesce(sum(seq_scan), 0) FROM pg_stat_xact_all_tables WHERE relid = 'pgcache.flags'::regclass;
+CREATE TEMPORARY TABLE notes (n int);
+BEGIN ISOLATION LEVEL SERIALIZABLE;
+DO $$ BEGIN FOR i IN 1..10 LOOP INSERT INTO notes VALUES (i); PERFORM flag_enabled('on'); END LOOP; END $$;
+EXECUTE reads;
+SELECT flag_set('on', enabled => true);
+DO $$ BEGIN FOR i IN 1..10 LOOP INSERT INTO notes VALUES (i); PERFORM flag_enabled('on'); END LOOP; END $$;
+EXECUTE reads;
+COMMIT;
 
 \echo -- all flags
 SELECT flag, enabled, variant, value, reason FROM flag_evaluate_all('{"userId": "1", "plan": "pro"}') WHERE flag NOT LIKE 'chain %' AND flag NOT IN (SELECT operator FROM operators) AND flag NOT LIKE '% inverted';

@@ -41,6 +41,8 @@ std::string_view name_of(Operator op) noexcept;
 
 // Whether it compares with `values` rather than with `value`.
 bool takes_values(Operator op) noexcept;
+// Whether it compares a time rather than the attribute.
+constexpr bool compares_time(Operator op) noexcept { return op == Operator::date_after || op == Operator::date_before; }
 
 struct Constraint {
   // As it was written.
@@ -92,7 +94,7 @@ bool compare_attribute(const Constraint& constraint, std::string_view attribute)
 template <typename Now>
 bool passes(const Constraint& constraint, std::optional<std::string_view> attribute, Now now) noexcept {
   bool is_met;
-  if (constraint.op == Operator::date_after || constraint.op == Operator::date_before) {
+  if (compares_time(constraint.op)) {
     const std::optional<int64_t> moment = now();
     is_met =
         moment && (constraint.op == Operator::date_after ? *moment > constraint.moment : *moment < constraint.moment);

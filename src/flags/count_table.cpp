@@ -107,9 +107,11 @@ int64_t CountTable::since(uint32_t database, uint32_t table) const noexcept {
   return reset == nullptr ? front_->since : reset->last;
 }
 
-CountTable::Place CountTable::copy_of(uint32_t place) const noexcept {
-  const Lock lock(environment_, place / kWays, true);
-  return places_[place];
+std::array<CountTable::Place, CountTable::kWays> CountTable::copy_of(uint32_t set) const noexcept {
+  std::array<Place, kWays> copy;
+  const Lock lock(environment_, set, true);
+  std::copy_n(places_ + size_t{set} * kWays, kWays, copy.begin());
+  return copy;
 }
 
 }  // namespace pgcache::flags

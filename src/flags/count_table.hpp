@@ -2,12 +2,14 @@
 //
 // Contract
 //
-//  - A place belongs to a flag of a database, or to one of its variants. Where a new one finds its places taken, the
-//  one
-//    that was seen least recently gives way, with its counts.
-//  - Locks: one for each partition; a place belongs to one. Adding to a place takes it shared, making one exclusive. No
-//    two are held at once. A hold looks at kWays places.
+//  - A place belongs to a flag of a database, or to one of its variants. Where a new one finds its places taken,
+//    the one that was seen least recently gives way, with its counts.
+//
+//  - Locks: one for each partition; a place belongs to one. Adding to a place takes it shared, making one
+//    exclusive. No two are held at once. A hold looks at kWays places.
 #pragma once
+
+#include <array>
 
 #include "engine/environment.hpp"
 #include "engine/shared.hpp"
@@ -81,7 +83,7 @@ class CountTable {
   Place& make(uint32_t set, const CountKey& key) noexcept;
   // False if it may have to be made under the exclusive lock first.
   bool add_to(uint32_t set, const CountKey& key, const Counts& counts, int64_t now, bool exclusive) noexcept;
-  Place copy_of(uint32_t place) const noexcept;
+  std::array<Place, kWays> copy_of(uint32_t set) const noexcept;
 
   Front* front_ = nullptr;
   Place* places_ = nullptr;
@@ -92,10 +94,12 @@ constexpr size_t CountTable::bytes() noexcept { return sizeof(Front) + sizeof(Pl
 
 template <typename Visit>
 void CountTable::visit(uint32_t database, uint32_t table, Visit visit) const {
-  for (uint32_t i = 0; i < kPlaces; ++i) {
-    const Place copy = copy_of(i);
-    if (copy.database != database || copy.table != table || copy.flag == kReset) continue;
-    visit(Counted{{copy.flag, copy.database, copy.table, {copy.variant, copy.variant_bytes}}, copy.counts, copy.last});
+  for (uint32_t set = 0; set < kSets; ++set) {
+    for (const Place& copy : copy_of(set)) {
+      if (copy.database != database || copy.table != table || copy.flag == kReset) continue;
+      visit(
+          Counted{{copy.flag, copy.database, copy.table, {copy.variant, copy.variant_bytes}}, copy.counts, copy.last});
+    }
   }
 }
 

@@ -79,8 +79,7 @@ State Evaluation::state(const Flag& flag) noexcept {
 
 bool Evaluation::passes(const Constraint& constraint) noexcept {
   world_.breathe();
-  const bool needs_attribute = constraint.op != Operator::date_after && constraint.op != Operator::date_before;
-  const auto attribute = needs_attribute ? context_.attribute(constraint.attribute) : std::nullopt;
+  const auto attribute = compares_time(constraint.op) ? std::nullopt : context_.attribute(constraint.attribute);
   return flags::passes(constraint, attribute, [&] { return time_of_context(); });
 }
 

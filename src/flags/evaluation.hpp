@@ -1,4 +1,5 @@
-// What a flag is for a context. Pure; nothing in here allocates or fails.
+// What a flag is for a context. Pure. What the context, the world and RE2 do below it is theirs: they may allocate, and
+// leave the call by longjmp, which loses nothing.
 //
 // A flag is on if it is enabled, not killed, within its schedule, its prerequisites are met, and one of its strategies
 // passes or it has none. Prerequisites are evaluated with a stack of their own, each flag once for a call, so neither

@@ -3,6 +3,7 @@
 #include "flags/circles.hpp"
 #include "flags/flag_json.hpp"
 #include "flags/flag_tables.hpp"
+#include "flags/rows.hpp"
 #include "flags/shared_flags.hpp"
 #include "pg/arguments.hpp"
 #include "pg/function.hpp"
@@ -24,17 +25,21 @@ namespace pgcache {
 
 namespace {
 
-// ---- telling everybody
-// ------------------------------------------------------------------------------------------------
+// ---- telling everybody --------------------------------------------------------------------------------------------
 
 bool has_changed_flags = false;  // in this transaction, perhaps in a part that was rolled back
 std::optional<uint32_t> announced;
 
+bool has_transaction_id() { return FullTransactionIdIsValid(GetTopFullTransactionIdIfAny()); }
+
 void at_end(XactEvent event, void*) {
   switch (event) {
     case XACT_EVENT_PRE_COMMIT:
-      if (std::exchange(has_changed_flags, false) && TransactionIdIsValid(GetTopTransactionIdIfAny()))
-        announced = announce_flag_change(GetTopTransactionIdIfAny());
+      if (std::exchange(has_changed_flags, false) && has_transaction_id())
+        announced = announce_flag_change(GetTopFullTransactionIdIfAny());
+      break;
+    case XACT_EVENT_PRE_PREPARE:
+      if (has_changed_flags && has_transaction_id()) note_flag_change(GetTopFullTransactionIdIfAny());
       break;
     case XACT_EVENT_PREPARE:
     case XACT_EVENT_ABORT:
@@ -64,8 +69,7 @@ const TriggerData& fired(FunctionCallInfo fcinfo, std::initializer_list<FlagTabl
   return *reinterpret_cast<const TriggerData*>(fcinfo->context);
 }
 
-// ---- checking
-// ---------------------------------------------------------------------------------------------------------
+// ---- checking -----------------------------------------------------------------------------------------------------
 
 // The row that is about to be stored.
 class NewRow {
@@ -177,8 +181,7 @@ void check_rollout(Datum rollout) {
                   errhint("It is a percentage: 25 is a quarter of all.")));
 }
 
-// ---- circles
-// ----------------------------------------------------------------------------------------------------------
+// ---- circles ------------------------------------------------------------------------------------------------------
 
 struct FlagOf {
   int64_t id;
@@ -190,54 +193,51 @@ struct Ends {
   int64_t prerequisite;
 };
 
-template <typename T>
-T* grown(T* all, size_t count) {
-  if (count == 0) return static_cast<T*>(palloc(16 * sizeof(T)));
-  const bool is_full = count >= 16 && std::has_single_bit(count);
-  return is_full ? static_cast<T*>(repalloc_huge(all, 2 * count * sizeof(T))) : all;
+void require_one_environment(const FlagOf& flag, const FlagOf& prerequisite) {
+  if (flag.environment != prerequisite.environment)
+    ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+                    errmsg("a prerequisite must be of the same environment as its flag")));
+}
+
+// Those whose ends are there: others were written with triggers switched off.
+std::span<flags::Edge> edges_between(std::span<FlagOf> all, std::span<Ends> ends, const flags::Memory& memory) {
+  std::sort(all.begin(), all.end(), [](const FlagOf& a, const FlagOf& b) { return a.id < b.id; });
+  const auto find = [&](int64_t id) {
+    const auto found =
+        std::lower_bound(all.begin(), all.end(), id, [](const FlagOf& it, int64_t wanted) { return it.id < wanted; });
+    return found != all.end() && found->id == id ? &*found : nullptr;
+  };
+  const std::span<flags::Edge> edges = memory.array<flags::Edge>(ends.size());
+  size_t count = 0;
+  for (const Ends& it : ends) {
+    const FlagOf* flag = find(it.flag);
+    const FlagOf* prerequisite = find(it.prerequisite);
+    if (flag == nullptr || prerequisite == nullptr) continue;
+    require_one_environment(*flag, *prerequisite);
+    edges[count++] = {static_cast<uint32_t>(flag - all.data()), static_cast<uint32_t>(prerequisite - all.data())};
+  }
+  return edges.first(count);
 }
 
 // The latest ones, whatever this transaction's snapshot sees: circles must not come about between transactions.
 void check_prerequisites() {
   CommandCounterIncrement();
   Snapshot latest = RegisterSnapshot(GetLatestSnapshot());
-  Ends* ends = nullptr;
-  FlagOf* all = nullptr;
-  size_t end_count = 0;
-  size_t count = 0;
+  Rows<Ends> ends;
+  Rows<FlagOf> all;
   visit_rows(FlagTable::prerequisites, latest, [&](const TupleTableSlot* slot) {
-    ends = grown(ends, end_count);
-    ends[end_count++] = {DatumGetInt64(slot->tts_values[prerequisite_column::flag]),
-                         DatumGetInt64(slot->tts_values[prerequisite_column::prerequisite])};
+    ends.add() = {DatumGetInt64(slot->tts_values[prerequisite_column::flag]),
+                  DatumGetInt64(slot->tts_values[prerequisite_column::prerequisite])};
   });
   visit_rows(FlagTable::flags, latest, [&](const TupleTableSlot* slot) {
-    all = grown(all, count);
-    all[count++] = {DatumGetInt64(slot->tts_values[flag_column::id]),
-                    pg::view_of(DatumGetTextPCopy(slot->tts_values[flag_column::environment]))};
+    all.add() = {DatumGetInt64(slot->tts_values[flag_column::id]),
+                 pg::view_of(DatumGetTextPCopy(slot->tts_values[flag_column::environment]))};
   });
   UnregisterSnapshot(latest);
 
-  flags::Workshop& workshop = workshop_for_check();
-  const std::span<FlagOf> sorted(all, count);
-  std::sort(sorted.begin(), sorted.end(), [](const FlagOf& a, const FlagOf& b) { return a.id < b.id; });
-  const auto find = [&](int64_t id) {
-    const auto found = std::lower_bound(sorted.begin(), sorted.end(), id,
-                                        [](const FlagOf& it, int64_t wanted) { return it.id < wanted; });
-    return found != sorted.end() && found->id == id ? &*found : nullptr;
-  };
-  const std::span<flags::Edge> edges = workshop.memory.array<flags::Edge>(end_count);
-  size_t edge_count = 0;
-  for (const Ends& it : std::span(ends, end_count)) {
-    const FlagOf* flag = find(it.flag);
-    const FlagOf* prerequisite = find(it.prerequisite);
-    if (flag == nullptr || prerequisite == nullptr) continue;  // written with triggers switched off
-    if (flag->environment != prerequisite->environment)
-      ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-                      errmsg("a prerequisite must be of the same environment as its flag")));
-    edges[edge_count++] = {static_cast<uint32_t>(flag - all), static_cast<uint32_t>(prerequisite - all)};
-  }
-  const auto circling =
-      flags::standing_on_circles(edges.first(edge_count), static_cast<uint32_t>(count), workshop.memory);
+  const flags::Memory& memory = workshop_for_check().memory;
+  const std::span<flags::Edge> edges = edges_between(all.span(), ends.span(), memory);
+  const auto circling = flags::standing_on_circles(edges, static_cast<uint32_t>(all.count), memory);
   if (std::find(circling.begin(), circling.end(), true) != circling.end())
     ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("prerequisites must not go round in a circle"),
                     errhint("A flag cannot stand on itself, not even through others.")));

@@ -34,7 +34,7 @@ const char* text_of_moment(int64_t time) {
 std::optional<std::string_view> beginning_of(std::optional<std::string_view> text) {
   constexpr int kShown = 1000;
   if (!text || text->size() <= kShown) return text;
-  return psprintf("%.*s…", pg_mbcliplen(text->data(), static_cast<int>(text->size()), kShown), text->data());
+  return psprintf("%.*s...", pg_mbcliplen(text->data(), static_cast<int>(text->size()), kShown), text->data());
 }
 
 // JSON as text, which jsonb_in makes into a value. Commas come by themselves.
@@ -179,7 +179,7 @@ class Explanation {
   }
 
   void constraint(const flags::Constraint& constraint) {
-    const bool is_date = constraint.op == flags::Operator::date_after || constraint.op == flags::Operator::date_before;
+    const bool is_date = flags::compares_time(constraint.op);
     const std::string_view attribute = is_date ? "currentTime" : constraint.attribute;
     std::optional<std::string_view> actual = evaluation_.context().attribute(attribute);
     if (is_date && !actual) actual = text_of_moment(evaluation_.now());

@@ -33,7 +33,6 @@ std::string_view name_argument(FunctionCallInfo fcinfo) {
 
 // A flag, asked for: counted, and warned of where the answer is the fallback.
 struct Question {
-  FlagSet& set;
   flags::Flag* flag;  // nullptr: there is none
   Answer answer;
 };
@@ -50,7 +49,7 @@ Question ask(FunctionCallInfo fcinfo, flags::Evaluation* evaluation, FlagSet& se
     count(set, *flag, answer);
   else
     count_fallback_without_flag(set);
-  const Question asked{set, flag, answer};
+  const Question asked{flag, answer};
   if (unlikely(answer.error != ErrorCode::none)) warn_of_fallback(answer.error, name, environment_setting());
   return asked;
 }
@@ -150,6 +149,7 @@ PGCACHE_FUNCTION(pgcache_flag_evaluate_all) {
     }
     count(set, flag, answer);
     count_variant(variant);
+    if (unlikely(answer.error != ErrorCode::none)) warn_of_fallback(answer.error, flag.name, environment_setting());
     Datum values[5];
     bool nulls[5] = {};
     values[0] = text_or_nothing(flag.name, nulls[0]);

@@ -170,7 +170,7 @@ bool read_constraint(const JsonbValue& json, Workshop& workshop, Constraint& con
       }))
     return false;
   if (!has.has_operator) return complain(complaint, kConstraintHint, "a constraint has no \"operator\"");
-  const bool is_date = constraint.op == flags::Operator::date_after || constraint.op == flags::Operator::date_before;
+  const bool is_date = flags::compares_time(constraint.op);
   if (!has.has_name && !is_date) return complain(complaint, kConstraintHint, "a constraint has no \"contextName\"");
   const bool takes_values = flags::takes_values(constraint.op);
   if (takes_values ? !has.has_values : !has.has_value)
@@ -182,8 +182,7 @@ bool read_constraint(const JsonbValue& json, Workshop& workshop, Constraint& con
   return true;
 }
 
-// ---- variants
-// ---------------------------------------------------------------------------------------------------------
+// ---- variants -----------------------------------------------------------------------------------------------------
 
 // A copy of its own in the workshop's memory.
 const void* kept_json(JsonbValue& value, Workshop& workshop) {
@@ -383,7 +382,7 @@ bool check_variants(const flags::Variants& variants, uint64_t total, const Works
 bool check_name(std::string_view name, const char* what, Complaint& complaint) {
   if (name.empty()) return complain(complaint, nullptr, "%s must not be empty: \"\"", what);
   if (name.size() > kLongestFlagName)
-    return complain(complaint, nullptr, "%s is %zu bytes long, the limit is %zu: \"%s…\"", what, name.size(),
+    return complain(complaint, nullptr, "%s is %zu bytes long, the limit is %zu: \"%s...\"", what, name.size(),
                     kLongestFlagName, shown(name));
   return true;
 }

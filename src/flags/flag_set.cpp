@@ -3,6 +3,7 @@
 #include "flags/circles.hpp"
 #include "flags/flag_json.hpp"
 #include "flags/flag_tables.hpp"
+#include "flags/rows.hpp"
 #include "pg/arguments.hpp"
 
 extern "C" {
@@ -45,25 +46,6 @@ struct SegmentSource {
 namespace {
 
 using flags::Flag;
-
-// A list that grows while a table is read.
-template <typename T>
-struct Rows {
-  T* all = nullptr;
-  size_t count = 0;
-  size_t room = 0;
-
-  T& add() {
-    if (count == room) {
-      room = room == 0 ? 16 : room * 2;
-      all = static_cast<T*>(all == nullptr ? palloc_extended(room * sizeof(T), MCXT_ALLOC_HUGE)
-                                           : repalloc_huge(all, room * sizeof(T)));
-    }
-    return all[count++] = T{};
-  }
-
-  std::span<T> span() const { return {all, count}; }
-};
 
 struct SegmentUse {
   int64_t strategy;
@@ -309,8 +291,7 @@ void read_all(FlagSet& set, Snapshot snapshot) {
   read_prerequisites(set, snapshot, ids);
 }
 
-// ---- compiling
-// --------------------------------------------------------------------------------------------------------
+// ---- compiling ----------------------------------------------------------------------------------------------------
 
 void finish_variants(flags::Variants& variants, std::string_view group) {
   variants.group = flags::hash_of_group(group, flags::kVariantSeed);

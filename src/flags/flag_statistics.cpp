@@ -22,28 +22,26 @@ using flags::Counts;
 uint64_t fallbacks_without_flag = 0;
 Oid table_without_flag = InvalidOid;
 
-void hand_on(const flags::CountKey& key, const Counts& counts) { flag_count_table.add(key, counts, pg::clock_now()); }
-
-void hand_on_variants(Oid table, const flags::Flag& flag, const flags::Variants& variants) {
+void hand_on_variants(Oid table, const flags::Flag& flag, const flags::Variants& variants, TimestampTz now) {
   for (flags::Variant& variant : variants.all)
     if (variant.evaluations > 0)
-      hand_on({static_cast<uint64_t>(flag.id), MyDatabaseId, table, variant.name},
-              {.enabled = std::exchange(variant.evaluations, 0), .disabled = 0, .fallback = 0});
+      flag_count_table.add({static_cast<uint64_t>(flag.id), MyDatabaseId, table, variant.name},
+                           {.enabled = std::exchange(variant.evaluations, 0), .disabled = 0, .fallback = 0}, now);
 }
 
-void hand_on_flag(Oid table, flags::Flag& flag) {
-  hand_on({static_cast<uint64_t>(flag.id), MyDatabaseId, table, {}}, std::exchange(flag.counts, {}));
+void hand_on_flag(Oid table, flags::Flag& flag, TimestampTz now) {
+  flag_count_table.add({static_cast<uint64_t>(flag.id), MyDatabaseId, table, {}}, std::exchange(flag.counts, {}), now);
   flag.is_counted = false;
-  hand_on_variants(table, flag, flag.variants);
-  for (const flags::Strategy& strategy : flag.strategies) hand_on_variants(table, flag, strategy.variants);
+  hand_on_variants(table, flag, flag.variants, now);
+  for (const flags::Strategy& strategy : flag.strategies) hand_on_variants(table, flag, strategy.variants, now);
 }
 
 void hand_on_all() {
   if (fallbacks_without_flag > 0)
-    hand_on({0, MyDatabaseId, table_without_flag, {}},
-            {.enabled = 0, .disabled = 0, .fallback = std::exchange(fallbacks_without_flag, 0)});
-  for (FlagSet* set : kept_flags())
-    if (set != nullptr) hand_on_counts(*set);
+    flag_count_table.add({0, MyDatabaseId, table_without_flag, {}},
+                         {.enabled = 0, .disabled = 0, .fallback = std::exchange(fallbacks_without_flag, 0)},
+                         pg::clock_now());
+  hand_on_counts_of_all();
 }
 
 void at_end(XactEvent event, void*) {
@@ -70,7 +68,9 @@ void count_fallback_without_flag(const FlagSet& set) {
 }
 
 void hand_on_counts(FlagSet& set) {
-  for (flags::Flag* flag : set.counted.first(std::exchange(set.counted_count, 0))) hand_on_flag(set.table, *flag);
+  if (set.counted_count == 0) return;
+  const TimestampTz now = pg::clock_now();
+  for (flags::Flag* flag : set.counted.first(std::exchange(set.counted_count, 0))) hand_on_flag(set.table, *flag, now);
 }
 
 void install_flag_statistics() { RegisterXactCallback(at_end, nullptr); }

@@ -102,26 +102,18 @@ CREATE TRIGGER check_all AFTER UPDATE OF environment ON pgcache.flags FOR EACH S
 
 -- For each row, not for each statement: replication fires no others, not even ALWAYS. Before it is written, so that a function called later in the
 -- same statement does not see it first; and after, for what asked between the two.
-CREATE TRIGGER flags_changing BEFORE INSERT OR UPDATE OR DELETE ON pgcache.flags FOR EACH ROW EXECUTE FUNCTION pgcache.flags_changed();
-CREATE TRIGGER flags_changed AFTER INSERT OR UPDATE OR DELETE ON pgcache.flags FOR EACH ROW EXECUTE FUNCTION pgcache.flags_changed();
-CREATE TRIGGER flags_truncated AFTER TRUNCATE ON pgcache.flags FOR EACH STATEMENT EXECUTE FUNCTION pgcache.flags_changed();
-ALTER TABLE pgcache.flags ENABLE ALWAYS TRIGGER flags_changing, ENABLE ALWAYS TRIGGER flags_changed, ENABLE ALWAYS TRIGGER flags_truncated;
-CREATE TRIGGER flags_changing BEFORE INSERT OR UPDATE OR DELETE ON pgcache.flag_strategies FOR EACH ROW EXECUTE FUNCTION pgcache.flags_changed();
-CREATE TRIGGER flags_changed AFTER INSERT OR UPDATE OR DELETE ON pgcache.flag_strategies FOR EACH ROW EXECUTE FUNCTION pgcache.flags_changed();
-CREATE TRIGGER flags_truncated AFTER TRUNCATE ON pgcache.flag_strategies FOR EACH STATEMENT EXECUTE FUNCTION pgcache.flags_changed();
-ALTER TABLE pgcache.flag_strategies ENABLE ALWAYS TRIGGER flags_changing, ENABLE ALWAYS TRIGGER flags_changed, ENABLE ALWAYS TRIGGER flags_truncated;
-CREATE TRIGGER flags_changing BEFORE INSERT OR UPDATE OR DELETE ON pgcache.flag_segments FOR EACH ROW EXECUTE FUNCTION pgcache.flags_changed();
-CREATE TRIGGER flags_changed AFTER INSERT OR UPDATE OR DELETE ON pgcache.flag_segments FOR EACH ROW EXECUTE FUNCTION pgcache.flags_changed();
-CREATE TRIGGER flags_truncated AFTER TRUNCATE ON pgcache.flag_segments FOR EACH STATEMENT EXECUTE FUNCTION pgcache.flags_changed();
-ALTER TABLE pgcache.flag_segments ENABLE ALWAYS TRIGGER flags_changing, ENABLE ALWAYS TRIGGER flags_changed, ENABLE ALWAYS TRIGGER flags_truncated;
-CREATE TRIGGER flags_changing BEFORE INSERT OR UPDATE OR DELETE ON pgcache.flag_strategy_segments FOR EACH ROW EXECUTE FUNCTION pgcache.flags_changed();
-CREATE TRIGGER flags_changed AFTER INSERT OR UPDATE OR DELETE ON pgcache.flag_strategy_segments FOR EACH ROW EXECUTE FUNCTION pgcache.flags_changed();
-CREATE TRIGGER flags_truncated AFTER TRUNCATE ON pgcache.flag_strategy_segments FOR EACH STATEMENT EXECUTE FUNCTION pgcache.flags_changed();
-ALTER TABLE pgcache.flag_strategy_segments ENABLE ALWAYS TRIGGER flags_changing, ENABLE ALWAYS TRIGGER flags_changed, ENABLE ALWAYS TRIGGER flags_truncated;
-CREATE TRIGGER flags_changing BEFORE INSERT OR UPDATE OR DELETE ON pgcache.flag_prerequisites FOR EACH ROW EXECUTE FUNCTION pgcache.flags_changed();
-CREATE TRIGGER flags_changed AFTER INSERT OR UPDATE OR DELETE ON pgcache.flag_prerequisites FOR EACH ROW EXECUTE FUNCTION pgcache.flags_changed();
-CREATE TRIGGER flags_truncated AFTER TRUNCATE ON pgcache.flag_prerequisites FOR EACH STATEMENT EXECUTE FUNCTION pgcache.flags_changed();
-ALTER TABLE pgcache.flag_prerequisites ENABLE ALWAYS TRIGGER flags_changing, ENABLE ALWAYS TRIGGER flags_changed, ENABLE ALWAYS TRIGGER flags_truncated;
+DO $$
+DECLARE
+    changed name;
+BEGIN
+    FOREACH changed IN ARRAY '{flags,flag_strategies,flag_segments,flag_strategy_segments,flag_prerequisites}'::name[] LOOP
+        EXECUTE format('CREATE TRIGGER flags_changing BEFORE INSERT OR UPDATE OR DELETE ON pgcache.%I FOR EACH ROW EXECUTE FUNCTION pgcache.flags_changed()', changed);
+        EXECUTE format('CREATE TRIGGER flags_changed AFTER INSERT OR UPDATE OR DELETE ON pgcache.%I FOR EACH ROW EXECUTE FUNCTION pgcache.flags_changed()', changed);
+        EXECUTE format('CREATE TRIGGER flags_truncated AFTER TRUNCATE ON pgcache.%I FOR EACH STATEMENT EXECUTE FUNCTION pgcache.flags_changed()', changed);
+        EXECUTE format('ALTER TABLE pgcache.%I ENABLE ALWAYS TRIGGER flags_changing, ENABLE ALWAYS TRIGGER flags_changed, ENABLE ALWAYS TRIGGER flags_truncated', changed);
+    END LOOP;
+END
+$$;
 
 -- Evaluation.
 
@@ -154,7 +146,7 @@ COMMENT ON FUNCTION flag_explain(text, jsonb) IS
 
 -- Configuration. Its functions run with the rights of the extension's owner, whoever may call them.
 
-CREATE FUNCTION pgcache.existing_flag(flag text) RETURNS bigint
+CREATE FUNCTION pgcache.flag_to_change(flag text) RETURNS bigint
     LANGUAGE plpgsql VOLATILE
     SET search_path = pg_catalog, pg_temp
 AS $$
@@ -165,7 +157,7 @@ BEGIN
         RAISE EXCEPTION 'flag must not be null' USING ERRCODE = 'null_value_not_allowed';
     END IF;
     -- Its row is locked, so that changes of one flag come one after the other.
-    UPDATE pgcache.flags f SET changed_at = now() WHERE f.environment = pgcache.environment() AND f.name = flag RETURNING f.id INTO found_id;
+    SELECT f.id INTO found_id FROM pgcache.flags f WHERE f.environment = pgcache.environment() AND f.name = flag FOR NO KEY UPDATE;
     IF found_id IS NULL THEN
         RAISE EXCEPTION 'there is no flag "%" in environment "%"', left(flag, 64), pgcache.environment()
             USING ERRCODE = 'undefined_object', HINT = 'flag_set makes one; pgcache.environment chooses the environment.';
@@ -173,7 +165,7 @@ BEGIN
     RETURN found_id;
 END
 $$;
-COMMENT ON FUNCTION pgcache.existing_flag(text) IS 'The id of a flag that is about to change';
+COMMENT ON FUNCTION pgcache.flag_to_change(text) IS 'The id of a flag that is about to change, which waits for others that change it';
 
 CREATE FUNCTION flag_set(flag text, enabled boolean DEFAULT NULL, rollout numeric DEFAULT NULL, stickiness text DEFAULT NULL, group_id text DEFAULT NULL,
         prerequisites jsonb DEFAULT NULL, description text DEFAULT NULL) RETURNS void
@@ -268,7 +260,7 @@ CREATE FUNCTION flag_strategy_add(flag text, rollout numeric DEFAULT 100, sticki
 AS $$
 #variable_conflict use_column
 DECLARE
-    flag_id bigint := pgcache.existing_flag(flag_strategy_add.flag);
+    flag_id bigint := pgcache.flag_to_change(flag_strategy_add.flag);
     strategy_id bigint;
     unknown text;
 BEGIN
@@ -276,9 +268,12 @@ BEGIN
     VALUES (flag_id, coalesce(flag_strategy_add.rollout, 100), coalesce(flag_strategy_add.stickiness, 'default'), flag_strategy_add.group_id,
         coalesce(flag_strategy_add.constraints, '[]'), coalesce(flag_strategy_add.variants, '[]'))
     RETURNING id INTO strategy_id;
-    IF array_position(flag_strategy_add.segments, NULL) IS NOT NULL THEN
+    UPDATE pgcache.flags f SET changed_at = now() WHERE f.id = flag_id;
+    IF EXISTS (SELECT FROM unnest(flag_strategy_add.segments) u WHERE u IS NULL) THEN
         RAISE EXCEPTION 'segments must not hold nulls' USING ERRCODE = 'null_value_not_allowed';
     END IF;
+    -- Those that are there stay until the transaction's end.
+    PERFORM FROM pgcache.flag_segments g WHERE g.name = ANY (flag_strategy_add.segments) FOR KEY SHARE;
     SELECT u INTO unknown FROM unnest(flag_strategy_add.segments) u WHERE NOT EXISTS (SELECT FROM pgcache.flag_segments g WHERE g.name = u) LIMIT 1;
     IF FOUND THEN
         RAISE EXCEPTION 'there is no segment "%"', left(unknown, 64)
@@ -309,9 +304,9 @@ CREATE FUNCTION flag_variants_set(flag text, variants jsonb) RETURNS void
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    flag_id bigint := pgcache.existing_flag(flag_variants_set.flag);
+    flag_id bigint := pgcache.flag_to_change(flag_variants_set.flag);
 BEGIN
-    UPDATE pgcache.flags f SET variants = flag_variants_set.variants WHERE f.id = flag_id;
+    UPDATE pgcache.flags f SET variants = flag_variants_set.variants, changed_at = now() WHERE f.id = flag_id;
 END
 $$;
 COMMENT ON FUNCTION flag_variants_set(text, jsonb) IS
@@ -322,9 +317,9 @@ CREATE FUNCTION flag_kill(flag text) RETURNS void
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    flag_id bigint := pgcache.existing_flag(flag_kill.flag);
+    flag_id bigint := pgcache.flag_to_change(flag_kill.flag);
 BEGIN
-    UPDATE pgcache.flags f SET killed = true WHERE f.id = flag_id;
+    UPDATE pgcache.flags f SET killed = true, changed_at = now() WHERE f.id = flag_id;
 END
 $$;
 COMMENT ON FUNCTION flag_kill(text) IS 'Switches a flag off for everybody, whatever else it says, until flag_unkill. Example: SELECT flag_kill(''new_checkout'')';
@@ -334,9 +329,9 @@ CREATE FUNCTION flag_unkill(flag text) RETURNS void
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    flag_id bigint := pgcache.existing_flag(flag_unkill.flag);
+    flag_id bigint := pgcache.flag_to_change(flag_unkill.flag);
 BEGIN
-    UPDATE pgcache.flags f SET killed = false WHERE f.id = flag_id;
+    UPDATE pgcache.flags f SET killed = false, changed_at = now() WHERE f.id = flag_id;
 END
 $$;
 COMMENT ON FUNCTION flag_unkill(text) IS 'Ends flag_kill: the flag is as it was set. Example: SELECT flag_unkill(''new_checkout'')';
@@ -346,13 +341,14 @@ CREATE FUNCTION flag_schedule(flag text, on_at timestamptz, off_at timestamptz D
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    flag_id bigint := pgcache.existing_flag(flag_schedule.flag);
+    flag_id bigint := pgcache.flag_to_change(flag_schedule.flag);
 BEGIN
     IF num_nonnulls(flag_schedule.on_at, flag_schedule.off_at) > 0 THEN
-        UPDATE pgcache.flags f SET enabled = true, on_at = flag_schedule.on_at, off_at = flag_schedule.off_at WHERE f.id = flag_id;
+        UPDATE pgcache.flags f SET enabled = true, on_at = flag_schedule.on_at, off_at = flag_schedule.off_at, changed_at = now()
+        WHERE f.id = flag_id;
     ELSE
         -- It stays what it is now: a launch that is called off must not be a launch.
-        UPDATE pgcache.flags f SET on_at = NULL, off_at = NULL,
+        UPDATE pgcache.flags f SET on_at = NULL, off_at = NULL, changed_at = now(),
             enabled = f.enabled AND coalesce(f.on_at <= pgcache.clock(), true) AND coalesce(f.off_at > pgcache.clock(), true)
         WHERE f.id = flag_id;
     END IF;
@@ -374,12 +370,15 @@ EXCEPTION WHEN foreign_key_violation THEN
     SELECT string_agg(format('"%s"', d.name), ', ' ORDER BY d.name) INTO needed_by
     FROM pgcache.flags f JOIN pgcache.flag_prerequisites p ON p.prerequisite = f.id JOIN pgcache.flags d ON d.id = p.flag
     WHERE f.environment = pgcache.environment() AND f.name = flag_delete.flag;
-    RAISE EXCEPTION 'the flag "%" is a prerequisite of %', left(flag_delete.flag, 64), coalesce(needed_by, 'another one')
+    IF needed_by IS NULL THEN
+        RAISE;  -- somebody else's foreign key
+    END IF;
+    RAISE EXCEPTION 'the flag "%" is a prerequisite of %', left(flag_delete.flag, 64), needed_by
         USING ERRCODE = 'dependent_objects_still_exist', HINT = 'Change their prerequisites first, with flag_set.';
 END
 $$;
 COMMENT ON FUNCTION flag_delete(text) IS
-    'Deletes a flag with its strategies, variants and counts; false if there is none. Its callers get their fallback from then on';
+    'Deletes a flag with its strategies and variants; false if there is none. Its callers get their fallback from then on';
 
 CREATE FUNCTION flag_segment_set(segment text, constraints jsonb) RETURNS void
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER

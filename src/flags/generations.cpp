@@ -32,15 +32,15 @@ struct View {
 };
 
 struct Generation {
-  FlagSet* set;  // nullptr: none
-  View view;     // it was read with
-  bool is_open;
+  FlagSet* set;       // nullptr: none
+  View view;          // it was read with
+  bool is_open;       // to later snapshots, until a message comes
+  bool is_open_here;  // to later commands of the transaction and snapshot that it was read in, until a message comes
   uint64_t used;
 };
 
 // A few, for sessions that go to and fro between environments, or between snapshots.
 Generation generations[4];
-FlagSet* kept[std::size(generations)];
 uint64_t uses = 0;
 uint64_t messages = 0;
 
@@ -62,9 +62,18 @@ bool is_older(const View& view, const View& other) {
          (view.transaction == other.transaction && view.command < other.command);
 }
 
+// Whether both see the same of other transactions.
+bool differ_in_command_only(const View& view, const View& other) {
+  View same = view;
+  same.command = other.command;
+  return same == other;
+}
+
 bool serves(const Generation& generation, const View& view, bool sees_change_in_flight) {
   if (generation.set == nullptr) return false;
   if (generation.view == view) return true;
+  if (generation.is_open_here && differ_in_command_only(view, generation.view))
+    return view.command >= generation.view.command;
   if (IsolationIsSerializable() && generation.view.transaction != view.transaction) return false;
   return generation.is_open && !sees_change_in_flight && !is_older(view, generation.view) &&
          strcmp(generation.set->environment, environment_setting()) == 0;
@@ -75,9 +84,11 @@ void close_generations(Datum, Oid relation) {
   if (OidIsValid(relation) && std::find(std::begin(tables), std::end(tables), relation) == std::end(tables)) return;
   ++messages;
   served = nullptr;
-  for (Generation& generation : generations) generation.is_open = false;
-  // What was read with the same numbers may have been rolled back.
-  for (Generation& generation : generations) generation.view.transaction = InvalidLocalTransactionId;
+  for (Generation& generation : generations) {
+    generation.is_open = generation.is_open_here = false;
+    // What was read with the same numbers may have been rolled back.
+    generation.view.transaction = InvalidLocalTransactionId;
+  }
 }
 
 void drop(Generation& generation) {
@@ -85,11 +96,10 @@ void drop(Generation& generation) {
   hand_on_counts(*generation.set);
   MemoryContext context = generation.set->context;
   generation = {};
-  kept[&generation - generations] = nullptr;
   MemoryContextDelete(context);
 }
 
-// Of the snapshot that a query takes now; nothing may be said of it in parallel mode, where none can be taken.
+// Whether a query would take the same snapshot now; it cannot be told in parallel mode, where none can be taken.
 bool is_latest(const View& view) { return !IsInParallelMode() && view_of(GetLatestSnapshot()) == view; }
 
 // A free place, once those are dropped that serve nothing any more; else that which was used least recently.
@@ -107,13 +117,12 @@ Generation& read_generation(Snapshot snapshot, const View& view) {
   Generation& generation = place_for_generation();
   for (size_t i = 0; i < kFlagTables; ++i) tables[i] = flag_table(static_cast<FlagTable>(i));
   const uint64_t heard = messages;
-  const bool may_be_open = is_latest(view);
-  PushActiveSnapshot(snapshot);
+  const bool may_be_open = has_seen_all_flag_changes(snapshot) || is_latest(view);
+  const bool may_be_open_here = view.command == GetCurrentCommandId(false);
   FlagSet* set = load_flags(snapshot, environment_setting());
-  PopActiveSnapshot();
   MemoryContextSetParent(set->context, TopMemoryContext);
-  generation = {set, view, may_be_open && heard == messages, 0};
-  kept[&generation - generations] = set;
+  const bool is_undisturbed = heard == messages;
+  generation = {set, view, may_be_open && is_undisturbed, may_be_open_here && is_undisturbed, 0};
   return generation;
 }
 
@@ -125,26 +134,35 @@ FlagSet& find_generation(Snapshot snapshot, const View& view) {
                                    [&](const Generation& it) { return serves(it, view, sees_change_in_flight); });
   if (found == std::end(generations)) found = &read_generation(snapshot, view);
   found->used = ++uses;
+  found->set->workshop.lacks_memory = false;  // of a call that was cancelled
   served = found->set;
   served_view = view;
   return *found->set;
 }
 
-Snapshot snapshot_to_see() {
-  Snapshot snapshot = ActiveSnapshotSet() ? GetActiveSnapshot() : GetTransactionSnapshot();
-  return snapshot->snapshot_type == SNAPSHOT_MVCC ? snapshot : GetLatestSnapshot();
+// For a caller in C that has none.
+FlagSet& flags_of_latest_snapshot() {
+  PushActiveSnapshot(GetLatestSnapshot());
+  FlagSet& set = find_generation(GetActiveSnapshot(), view_of(GetActiveSnapshot()));
+  PopActiveSnapshot();
+  return set;
 }
 
 }  // namespace
 
 FlagSet& current_flags() {
-  Snapshot snapshot = snapshot_to_see();
+  if (unlikely(!ActiveSnapshotSet() || GetActiveSnapshot()->snapshot_type != SNAPSHOT_MVCC))
+    return flags_of_latest_snapshot();
+  Snapshot snapshot = GetActiveSnapshot();
   const View view = view_of(snapshot);
   if (likely(served != nullptr && view == served_view)) return *served;
   return find_generation(snapshot, view);
 }
 
-std::span<FlagSet* const> kept_flags() { return kept; }
+void hand_on_counts_of_all() {
+  for (const Generation& generation : generations)
+    if (generation.set != nullptr) hand_on_counts(*generation.set);
+}
 
 void install_generations() { CacheRegisterRelcacheCallback(close_generations, Datum{0}); }
 

@@ -13,7 +13,7 @@ namespace {
 emit_log_hook_type previous_hook = nullptr;
 
 // The functions and views of every room begin with its name; the rest is in schema pgcache.
-constexpr std::string_view kRooms[] = {"cache_", "matview_", "rate_limit", "flag", "pgcache"};
+constexpr std::string_view kRooms[] = {"cache_", "matview_", "rate_limit", "flag_", "flags", "pgcache"};
 constexpr std::string_view kRefusals[] = {"permission denied for function %s", "permission denied for view %s",
                                           "permission denied for schema %s"};
 

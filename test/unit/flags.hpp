@@ -133,7 +133,7 @@ struct ConstraintText {
   std::string attribute;
   Operator op;
   std::string value;
-  std::vector<std::string> values;
+  std::vector<std::string> values = {};
   bool is_inverted = false;
   bool ignores_case = false;
 };
@@ -183,7 +183,7 @@ struct OverrideText {
 struct VariantText {
   std::string name;
   uint32_t weight;
-  std::vector<OverrideText> overrides;
+  std::vector<OverrideText> overrides = {};
 };
 
 struct VariantsText {
@@ -211,7 +211,7 @@ struct StrategyText {
 struct PrerequisiteText {
   size_t flag;
   bool is_enabled = true;
-  std::vector<std::string> variants;
+  std::vector<std::string> variants = {};
 };
 
 struct FlagText {

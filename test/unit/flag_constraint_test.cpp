@@ -255,13 +255,14 @@ TEST(FlagConstraint, StrIgnoresTheCaseOfUnicode) {
   }
 }
 
+// In what is no UTF-8, a byte is a letter of Latin-1.
 TEST(FlagConstraint, StrIgnoresTheCaseOfBytesElsewhere) {
   for (const Operator op : {Operator::str_starts_with, Operator::str_ends_with, Operator::str_contains}) {
     const auto passes_bytes = [&](const char* value, const char* attribute) {
       return passes_text({"it", op, "", {value}, false, true}, attribute, false);
     };
     EXPECT_TRUE(passes_bytes("a\xff", "A\xff")) << name_of(op);
-    EXPECT_TRUE(passes_bytes("\xc3(", "\xc3(")) << name_of(op);
+    EXPECT_TRUE(passes_bytes("\xc4", "\xe4")) << name_of(op);
     EXPECT_FALSE(passes_bytes("a\xff", "a\xfe")) << name_of(op);
   }
 }

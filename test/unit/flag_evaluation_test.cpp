@@ -473,6 +473,16 @@ TEST_F(FlagEvaluation, AStrategysOwnVariantsReplaceTheFlags) {
   EXPECT_EQ(variant_of(set, 0, {{"userId", "boss"}}), (Chosen{"flag's", true}));
 }
 
+TEST_F(FlagEvaluation, VariantsHaveAReasonOfTheirOwn) {
+  const Variant variant{};
+  for (const Answer& answer : {kOnForAll, Answer{true, Reason::targeting_match, ErrorCode::none, nullptr}, kOff}) {
+    EXPECT_EQ(reason_with(answer, nullptr, false), answer.reason);
+    EXPECT_EQ(reason_with(answer, nullptr, true), answer.reason);
+    EXPECT_EQ(reason_with(answer, &variant, false), Reason::split);
+    EXPECT_EQ(reason_with(answer, &variant, true), Reason::targeting_match);
+  }
+}
+
 // ---------------------------------------------------------------------------------------------------------------------
 // Prerequisites
 
@@ -505,15 +515,19 @@ TEST_F(FlagEvaluation, PrerequisitesMayAskForVariants) {
   EXPECT_EQ(set.answer(5, {}), kOff) << "it is on";
 }
 
-TEST_F(FlagEvaluation, WhatCannotBeToldIsNeitherOnNorOff) {
+TEST_F(FlagEvaluation, WhatIsBrokenIsNeitherOnNorOff) {
   FlagText broken;
   broken.is_broken = true;
-  const FlagText keyless = flag_of({rollout(50'000, "company")});
-  FlagSet set(
-      {{broken, keyless, flag_after({{0}}), flag_after({{0, false}}), flag_after({{1}}), flag_after({{1, false}})},
-       {}});
-  for (size_t i = 2; i < set.size(); ++i) EXPECT_EQ(set.answer(i, {}), kOff) << i;
-  EXPECT_EQ(set.answer(1, {}), kLacksKey);
+  FlagSet set({{broken, flag_after({{0}}), flag_after({{0, false}})}, {}});
+  EXPECT_EQ(set.answer(1, {}), kOff);
+  EXPECT_EQ(set.answer(2, {}), kOff);
+}
+
+TEST_F(FlagEvaluation, WhatLacksItsKeyIsOff) {
+  FlagSet set({{flag_of({rollout(50'000, "company")}), flag_after({{0}}), flag_after({{0, false}})}, {}});
+  EXPECT_EQ(set.answer(0, {}), kLacksKey);
+  EXPECT_EQ(set.answer(1, {}), kOff);
+  EXPECT_EQ(set.answer(2, {}), kOnForAll);
 }
 
 TEST_F(FlagEvaluation, ABrokenFlagIsBrokenWhateverItAsksFor) {
@@ -680,7 +694,11 @@ TEST_F(FlagEvaluation, DatesGoByTheContextsTimeWhereItHasOne) {
   fake_world.time = 0;
   EXPECT_FALSE(is_before({}));
   EXPECT_TRUE(is_before({{"currentTime", "1999-12-31"}}));
-  for (const char* none : {"", "soon", "2000-13-01"}) {
+  fake_world.time = -1;
+  EXPECT_TRUE(is_before({{"currentTime", ""}})) << "empty is as if it were not there";
+  fake_world.time = 0;
+  EXPECT_FALSE(is_before({{"currentTime", ""}}));
+  for (const char* none : {" ", "soon", "2000-13-01"}) {
     fake_world.time = -1;
     EXPECT_FALSE(is_before({{"currentTime", none}})) << none;
     EXPECT_TRUE(is_before({{"currentTime", none}}, true)) << none;

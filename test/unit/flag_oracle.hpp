@@ -109,7 +109,7 @@ class FlagOracle {
  private:
   [[nodiscard]] bool is_met(const PrerequisiteText& it) const {
     const Told told = tell(it.flag);
-    if (told.reason == Reason::error) return false;
+    if (told.error == ErrorCode::parse_error) return false;
     if (told.is_enabled != it.is_enabled) return false;
     if (!it.is_enabled || it.variants.empty()) return true;
     const std::string name = choose(it.flag, told).name;
@@ -218,7 +218,7 @@ class FlagOracle {
   [[nodiscard]] bool compare(const ConstraintText& it) const {
     if (it.op == Operator::date_after || it.op == Operator::date_before) {
       int64_t time = fake_world.time;
-      if (const auto given = attributes_.get("currentTime")) {
+      if (const auto given = not_empty("currentTime")) {
         const auto moment = kMoments.find(*given);
         if (moment == kMoments.end()) return false;
         time = moment->second;

@@ -333,7 +333,7 @@ TEST_F(FlagEvaluation, ChanceIsAnotherForEachStrategyAndForVariants) {
   StrategyText other = one;
   other.id = 2;
   FlagText flag = flag_of({one});
-  flag.variants = {{{"a", 1, {}}, {"b", 1, {}}}, "random", "group"};
+  flag.variants = {{{"a", 50, {}}, {"b", 50, {}}}, "random", "group"};  // cut as the rollout is
   FlagSet set({{flag, flag_of({other})}, {}});
   int both = 0;
   int is_a = 0;

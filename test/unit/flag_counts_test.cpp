@@ -107,12 +107,37 @@ TEST(FlagCounts, AResetForgetsAll) {
 
 TEST(FlagCounts, HaveRoomForThousands) {
   Table table;
-  constexpr uint64_t kFlags = 2'000;
-  for (int round = 1; round <= 3; ++round)
-    for (uint64_t flag = 1; flag <= kFlags; ++flag) table->add({flag, 1, ""}, {1, 1, 0}, round);
-  const auto sums = table.sums(1);
-  EXPECT_EQ(sums.size(), kFlags);
-  for (const auto& [key, sum] : sums) ASSERT_EQ(sum, (Sum{3, 3, 0, 3})) << key.first;
+  constexpr uint64_t kMany = 2'000;
+  for (const int64_t now : {-3, -2, -1}) {  // clocks of tests may show any time
+    for (uint64_t flag = 1; flag <= kMany; ++flag) table->add({flag, 1, ""}, {1, 1, 0}, now);
+    for (uint64_t i = 0; i < kMany; ++i) table->add({1, 2, std::to_string(i)}, {0, 1, 1}, now);
+  }
+  const auto flags = table.sums(1);
+  const auto variants = table.sums(2);
+  EXPECT_EQ(flags.size(), kMany);
+  EXPECT_EQ(variants.size(), kMany);
+  for (const auto& [key, sum] : flags) ASSERT_EQ(sum, (Sum{3, 3, 0, -1})) << key.first;
+  for (const auto& [key, sum] : variants) ASSERT_EQ(sum, (Sum{0, 3, 3, -1})) << key.second;
+}
+
+TEST(FlagCounts, OnlyANewPlaceIsLockedFromOthers) {
+  struct Holds {
+    int shared = 0;
+    int exclusive = 0;
+  } holds;
+  const engine::Environment environment{[](void* self, uint32_t, bool exclusive) noexcept {
+                                          auto& its = *static_cast<Holds*>(self);
+                                          ++(exclusive ? its.exclusive : its.shared);
+                                        },
+                                        [](void*, uint32_t, bool) noexcept {}, engine::test::spreading_hash, &holds};
+  const engine::test::Memory memory(CountTable::bytes());
+  CountTable table = CountTable::format(memory.span().data(), environment, 0);
+  table.add({1, 1, "v"}, kOn, 1);
+  EXPECT_EQ(holds.exclusive, 1);
+  holds = {};
+  for (int i = 0; i < 10; ++i) table.add({1, 1, "v"}, kOn, 1);
+  EXPECT_EQ(holds.exclusive, 0);
+  EXPECT_EQ(holds.shared, 10);
 }
 
 // The flags in use come again and again, among ever new ones.
@@ -135,7 +160,7 @@ TEST(FlagCounts, WhatIsSeenStays) {
 
 TEST(FlagCounts, WhoComesIsThereWhateverItsTime) {
   Table table;
-  for (uint64_t flag = 1; flag <= 3 * CountTable::kPlaces; ++flag) {
+  for (uint64_t flag = 1; flag <= uint64_t{3} * CountTable::kPlaces; ++flag) {
     const int64_t now = flag % 2 == 0 ? std::numeric_limits<int64_t>::min() : std::numeric_limits<int64_t>::max();
     table->add({flag, 1, ""}, kOn, now);
   }

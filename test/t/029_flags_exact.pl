@@ -139,6 +139,10 @@ is(state_of($one, "SAVEPOINT e;\n$on;\nSELECT flag_enabled('f');\nSELECT 1 / 0;"
 is($one->query_safe("ROLLBACK TO e; SELECT flag_enabled('f'); $wrong"), "f\n0", 'takes back what came before it');
 $one->query_safe('ROLLBACK');
 is($one->query_safe("SELECT flag_enabled('f'); $wrong"), "t\n0", 'as does the end of the transaction');
+# Another transaction ends meanwhile, so that the subtransaction's end does not show in snapshots.
+is($one->query_safe("BEGIN; SAVEPOINT s; $off"), '', 'a savepoint');
+ask('SELECT pg_current_xact_id()');
+is($one->query_safe("SELECT flag_enabled('f'); ROLLBACK TO s; SELECT flag_enabled('f'); COMMIT"), "f\nt", 'whose snapshots before and after its end look the same');
 is( $one->query_safe(q{BEGIN; WITH u AS (UPDATE pgcache.flags SET enabled = false WHERE name = 'f' RETURNING enabled) SELECT u.enabled, flag_enabled('f') FROM u}),
 	'f|t', 'a statement does not see what it does itself');
 is($one->query_safe("$wrong; ROLLBACK; $wrong"), "0\n0", 'the next one does');
@@ -205,7 +209,7 @@ ask(q{DELETE FROM pgcache.flags WHERE environment = 'staging'});
 note 'a commit that is visible before its messages are there';
 
 # What is held for the cache is published between the two, which takes its time.
-for my $round (1 .. 3) {
+for my $round (1 .. 6) {
 	ask($round % 2 ? $off : $on);
 	$one->query_safe("PREPARE within AS SELECT enabled, flag_enabled('f') FROM pgcache.flags WHERE name = 'f'");
 	$one->query_safe('BEGIN');

@@ -412,7 +412,7 @@ is(ask(q{SELECT enabled FROM flag_stats WHERE flag = 'on'}, 'counts'), 10000, 'a
 ask('SELECT flag_stats_reset()', 'counts');
 for my $end ('exit', 'terminate', 'error', 'disconnect') {
 	$one = session('counts');
-	$one->query_safe(q{BEGIN; SELECT count(*) FROM generate_series(1, 1000) n WHERE flag_enabled('on')});
+	$one->query_safe(q{BEGIN; SELECT count(*) FROM generate_series(1, 1000) n WHERE flag_enabled_for('on', n::text)});
 	my $process = $one->query_safe('SELECT pg_backend_pid()');
 	if ($end eq 'terminate') { ask("SELECT pg_terminate_backend($process)"); }
 	elsif ($end eq 'error') { is(state_of($one, 'SELECT 1 / 0;'), '22012', 'an error'); }

@@ -118,6 +118,26 @@ ask($off);
 is($one->query_safe('FETCH kept'), 't', 'a cursor that outlives its transaction stays with what it saw');
 $one->query_safe('CLOSE kept');
 
+# Of two snapshots that end at the same id, the older one has more in progress below it.
+ask($on);
+$other->query_safe("BEGIN; $off");
+ask('SELECT pg_current_xact_id()');
+$one->query_safe(q{BEGIN; DECLARE old CURSOR FOR SELECT enabled, flag_enabled('f') FROM pgcache.flags, generate_series(1, 1000) WHERE name = 'f'});
+is($one->query_safe('FETCH old'), 't|t', 'a cursor beside a change in progress');
+$other->query_safe('COMMIT');
+is($one->query_safe(q{SELECT flag_enabled('f'); FETCH old; SELECT flag_enabled('f'); COMMIT}), "f\nt|t\nf", 'stays with it');
+
+# A message that comes while flags are read by a snapshot without that change.
+ask($on);
+$other->query_safe('BEGIN; LOCK TABLE pgcache.flag_prerequisites');
+my $pid = $one->query_safe('SELECT pg_backend_pid()');
+$one->query_until(qr/asks/, "\\echo asks\nSELECT flag_enabled('f');\n\\echo asked\n");
+$server->poll_query_until('postgres', "SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = $pid") or die 'it does not wait';
+ask($off);
+$other->query_safe('COMMIT');
+like($one->query_until(qr/asked/, ''), qr/^t$/m, 'a change while flags are read is not in them');
+is($one->query_safe(q{SELECT flag_enabled('f')}), 'f', 'and not missed by the next statement');
+
 my $exported = $other->query_safe('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT pg_export_snapshot()');
 ask($on);
 is_right($one, 'new');
@@ -172,6 +192,71 @@ $one->query_safe(q{DELETE FROM seen; SELECT count(*) FROM wrong_now; UPDATE pgca
 is(ask(q{SELECT count(*), sum(wrong) FROM seen WHERE step = 'amid'}), '3|0', 'and so does a function amid the statement');
 ask('DROP FUNCTION look() CASCADE; DROP FUNCTION noted(boolean); DROP TABLE seen');
 ask(q{UPDATE pgcache.flags SET enabled = true});
+
+# Within one call, with ends of transactions and triggers that wait for them.
+ask(q{CREATE TABLE seen (step text, is_on boolean, wrong bigint); CREATE TABLE base (x int);
+	CREATE FUNCTION look() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO seen SELECT 'deferred', flag_enabled('f'), count(*) FROM wrong_now; RETURN NULL; END $$;
+	CREATE CONSTRAINT TRIGGER look AFTER INSERT ON base DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION look();
+	CREATE PROCEDURE step(what text) LANGUAGE plpgsql AS $$ BEGIN INSERT INTO seen SELECT what, flag_enabled('f'), count(*) FROM wrong_now; END $$;
+	CREATE PROCEDURE steps() LANGUAGE plpgsql AS $$
+	BEGIN
+		CALL step('first');
+		INSERT INTO base VALUES (1);
+		UPDATE pgcache.flags SET enabled = false WHERE name = 'f';
+		CALL step('changed');
+		COMMIT;
+		CALL step('committed');
+		COMMIT;
+		UPDATE pgcache.flags SET enabled = true WHERE name = 'f';
+		PERFORM flag_enabled('f');
+		ROLLBACK;
+		CALL step('rolled back');
+		UPDATE pgcache.flags SET enabled = true WHERE name = 'f';
+		COMMIT;
+		CALL step('last');
+	END $$});
+$one->query_safe('CALL steps()');
+is(ask(q{SELECT string_agg(step || ' ' || is_on, ', ' ORDER BY ctid) || sum(wrong) FROM seen}), 'first true, changed false, deferred false, committed false, rolled back false, last true0', 'in a procedure, step by step');
+ask('DROP TABLE seen, base');
+
+note 'each table alone';
+
+my $g = q{(SELECT id FROM pgcache.flags WHERE name = 'g')};
+ask(q{SELECT flag_set('f', true), flag_set('g', true), flag_segment_set('s', '[]')});
+is($one->query_safe(q{SELECT flag_enabled('g')}), 't', 'the flag is on');
+for my $step (
+	[ 't', qq{INSERT INTO pgcache.flag_prerequisites SELECT $g, id FROM pgcache.flags WHERE name = 'f'} ],
+	[ 'f', 'UPDATE pgcache.flag_prerequisites SET enabled = false' ],
+	[ 't', 'DELETE FROM pgcache.flag_prerequisites' ],
+	[ 'f', qq{INSERT INTO pgcache.flag_prerequisites SELECT $g, id, false FROM pgcache.flags WHERE name = 'f'} ],
+	[ 't', 'TRUNCATE pgcache.flag_prerequisites' ],
+	[ 'f', "INSERT INTO pgcache.flag_strategies (flag, rollout) VALUES ($g, 0)" ],
+	[ 't', 'UPDATE pgcache.flag_strategies SET rollout = 100' ],
+	[ 'f', 'UPDATE pgcache.flag_strategies SET rollout = 0' ],
+	[ 't', 'DELETE FROM pgcache.flag_strategies' ],
+	[ 'f', "INSERT INTO pgcache.flag_strategies (flag, rollout) VALUES ($g, 0)" ],
+	[ 't', 'TRUNCATE pgcache.flag_strategies CASCADE' ],
+	[ 't', "INSERT INTO pgcache.flag_strategies (flag) VALUES ($g)" ],
+	[ 't', q{INSERT INTO pgcache.flag_strategy_segments SELECT id, 's' FROM pgcache.flag_strategies} ],
+	[ 'f', q{UPDATE pgcache.flag_segments SET constraints = '[{"contextName": "userId", "operator": "IN", "values": ["x"]}]'} ],
+	[ 'f', q{UPDATE pgcache.flag_segments SET name = 'renamed'} ],
+	[ 't', 'DELETE FROM pgcache.flag_strategy_segments' ],
+	[ 'f', q{INSERT INTO pgcache.flag_strategy_segments SELECT id, 'renamed' FROM pgcache.flag_strategies} ],
+	[ 't', q{INSERT INTO pgcache.flag_segments VALUES ('other', '[]'); UPDATE pgcache.flag_strategy_segments SET segment = 'other'} ],
+	[ 'f', q{UPDATE pgcache.flag_strategy_segments SET segment = 'renamed'} ],
+	[ 't', 'TRUNCATE pgcache.flag_strategy_segments' ],
+	[ 't', 'DELETE FROM pgcache.flag_strategies; TRUNCATE pgcache.flag_segments CASCADE' ],
+	[ '', q{UPDATE pgcache.flags SET name = 'h' WHERE name = 'g'} ],
+	[ 't', q{UPDATE pgcache.flags SET name = 'g' WHERE name = 'h'} ],
+	[ '', q{UPDATE pgcache.flags SET environment = 'h' WHERE name = 'g'} ],
+	[ 't', q{UPDATE pgcache.flags SET environment = 'default' WHERE name = 'g'} ],
+	[ '', q{DELETE FROM pgcache.flags WHERE name = 'g'} ],
+	[ 'f', q{INSERT INTO pgcache.flags (name) VALUES ('g')} ]) {
+	ask($step->[1]);
+	is($one->query_safe(q{SELECT flag_enabled('g', '{"userId": "u"}', NULL)}), $step->[0], $step->[1]);
+	is_right($one, 'as the tables');
+}
+ask(q{SELECT flag_set('g', true)});
 
 note 'statements without tables';
 
@@ -324,7 +409,7 @@ is(readings($question, "BEGIN ISOLATION LEVEL SERIALIZABLE; $question; $question
 ask(q{ALTER SYSTEM SET synchronous_standby_names = 'nobody'; });
 ask('SELECT pg_reload_conf(); CHECKPOINT');
 $one = session();
-my $pid = $one->query_safe('SELECT pg_backend_pid()');
+$pid = $one->query_safe('SELECT pg_backend_pid()');
 $one->query_safe("SET synchronous_commit = on; BEGIN; $off");
 $one->query_until(qr/commits/, "\\echo commits\nCOMMIT;\n\\echo committed\n");
 $server->poll_query_until('postgres', "SELECT wait_event = 'SyncRep' FROM pg_stat_activity WHERE pid = $pid") or die 'the commit does not wait';

@@ -155,7 +155,7 @@ struct Input {
 
 class Prepared {
  public:
-  Prepared(const Input& input, Operator op) : workshop_{arena_.memory(), input.is_utf8, nullptr} {
+  Prepared(const Input& input, Operator op) : workshop_{arena_.memory(), input.is_utf8, nullptr, false} {
     constraint_.op = op;
     constraint_.ignores_case = input.ignores_case;
     constraint_.value = arena_.text(input.value);
@@ -216,7 +216,7 @@ void check_texts(const Input& input, Prepared& prepared) {
                                     [&](std::string_view value) { return is_part(value, input.attribute, input.op); });
   if (!input.ignores_case)
     demand(is_met == expected, "a text begins, ends or contains");
-  else if (!input.is_utf8)
+  else if (!input.is_utf8 && input.attribute.size() <= kLongestText)
     demand(is_met || !expected, "ignoring case finds more");
 }
 

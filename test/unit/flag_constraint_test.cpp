@@ -528,12 +528,22 @@ TEST(FlagConstraint, RegexTakesBytesElsewhere) {
 // Times are far above what a linear run takes, and far below any other.
 TEST(FlagConstraint, RegexRunsInLinearTime) {
   const auto began = std::chrono::steady_clock::now();
-  const std::string many_a(100'000, 'a');
+  const std::string many_a(kLongestText, 'a');
   for (const char* pattern : {"(a*)*b", "(a|aa)+$x", "(a?){30}a{30}b", "^(([a-z])+.)+[A-Z]([a-z])+$"})
     EXPECT_FALSE(with_value(Operator::regex, pattern, many_a)) << pattern;
   EXPECT_TRUE(with_value(Operator::regex, "(a*)*$", many_a));
   EXPECT_TRUE(with_value(Operator::regex, "(x+x+)+y", std::string(50'000, 'x') + "y"));
   EXPECT_LT(std::chrono::steady_clock::now() - began, std::chrono::seconds(10));
+}
+
+TEST(FlagConstraint, TextsThatAreTooLongMatchNoExpression) {
+  const std::string longest(kLongestText, 'a');
+  const std::string longer = longest + 'a';
+  EXPECT_TRUE(with_value(Operator::regex, "^a", longest));
+  EXPECT_FALSE(with_value(Operator::regex, "^a", longer));
+  EXPECT_TRUE(without_case(Operator::str_starts_with, {"A"}, longest));
+  EXPECT_FALSE(without_case(Operator::str_starts_with, {"A"}, longer));
+  EXPECT_TRUE(with_values(Operator::str_starts_with, {"a"}, longer)) << "that needs no expression";
 }
 
 TEST(FlagConstraint, ABrokenRegexNeverMatchesAndHasAProblem) {

@@ -714,6 +714,13 @@ TEST_F(FlagEvaluation, ATimeInTheContextDoesNotMoveSchedules) {
   EXPECT_EQ(answer_of(flag, {{"currentTime", "2026-01-01"}}), kOff);
 }
 
+TEST_F(FlagEvaluation, BreathesAtEachConstraint) {
+  StrategyText strategy = rollout(kAllPoints);
+  strategy.constraints.assign(10, {"plan", Operator::not_in, "", {"pro"}});
+  EXPECT_TRUE(answer_of(flag_of({strategy})).is_enabled);
+  EXPECT_GE(fake_world.breaths, 10);
+}
+
 TEST_F(FlagEvaluation, DrawsOnlyWhereChanceDecides) {
   const struct {
     StrategyText strategy;

@@ -115,6 +115,7 @@ inline struct {
   int clock_readings = 0;
   uint64_t number = 0;  // that is drawn
   int draws = 0;
+  int breaths = 0;
 } fake_world;
 
 constexpr World kWorld{[]() noexcept {
@@ -124,7 +125,8 @@ constexpr World kWorld{[]() noexcept {
                        []() noexcept {
                          ++fake_world.draws;
                          return fake_world.number;
-                       }};
+                       },
+                       []() noexcept { ++fake_world.breaths; }};
 
 // ---------------------------------------------------------------------------------------------------------------------
 // Constraints
@@ -152,7 +154,7 @@ inline Constraint unprepared(const ConstraintText& text, Arena& arena) {
 // Memory and expressions of what is compiled.
 class Workplace {
  public:
-  explicit Workplace(bool is_utf8 = true) : workshop_{arena_.memory(), is_utf8, nullptr} {}
+  explicit Workplace(bool is_utf8 = true) : workshop_{arena_.memory(), is_utf8, nullptr, false} {}
   ~Workplace() { release_all(workshop_.expressions); }
   Workplace(const Workplace&) = delete;
   Workplace& operator=(const Workplace&) = delete;

@@ -51,11 +51,11 @@ my @of_admin = (
 	q{SELECT flag_schedule('f', NULL)}, q{SELECT flag_segment_set('s', '[]')}, q{SELECT flag_segment_delete('s')}, q{SELECT * FROM flags}, q{SELECT * FROM flag_segments}, q{SELECT * FROM flag_stats}, q{SELECT flag_stats_reset()},
 	q{SELECT * FROM pgcache.flag_counts()}, q{SELECT flag_delete('f')});
 my @of_owner = (
-	q{SELECT pgcache.existing_flag('f')}, q{SELECT pgcache.set_flag_prerequisites(1, '[]')}, q{SELECT pgcache.check_flag()},
+	q{SELECT pgcache.flag_to_change('f')}, q{SELECT pgcache.set_flag_prerequisites(1, '[]')}, q{SELECT pgcache.check_flag()},
 	map { ("SELECT * FROM pgcache.$_", "DELETE FROM pgcache.$_", "TRUNCATE pgcache.$_", "BEGIN; LOCK TABLE pgcache.$_ IN ACCESS SHARE MODE", "CREATE TRIGGER t BEFORE INSERT ON pgcache.$_ FOR EACH ROW EXECUTE FUNCTION pgcache.flags_changed()") }
 	  qw(flags flag_strategies flag_segments flag_strategy_segments flag_prerequisites));
 ask(q{SELECT flag_set('f')});
-is(ask(q{SELECT count(*) FROM pg_proc p JOIN pg_depend d ON d.objid = p.oid AND d.deptype = 'e' WHERE p.proname ~ '^flag_|^environment$'}), @of_app + @of_admin - 3, 'these are all functions');
+is(ask(q{SELECT count(*) FROM pgcache.privilege WHERE object ~ '^(flag_|pgcache\.(flag|environment)).*\('}), @of_app + @of_admin - 3, 'these are all functions');
 is(join(', ', grep { state_of('nobody', $_) ne '42501' } @of_app, @of_admin, @of_owner), '', 'without a grant: none');
 is(join(', ', grep { state_of('app', $_) ne 'none' } @of_app), '', 'an application: what it needs');
 is(join(', ', grep { state_of('app', $_) ne '42501' } @of_admin, @of_owner), '', 'an application: nothing that shows or changes rules');
@@ -147,10 +147,15 @@ is(ask(q{SELECT count(*), count(flag_enabled('rules', context, NULL)) + count(*)
 is(ask(q{SELECT count(*) FILTER (WHERE enabled), count(*) FILTER (WHERE error_code = 'INVALID_CONTEXT'), count(*) FILTER (WHERE error_code <> 'INVALID_CONTEXT') FROM contexts, flag_variant('rules', context)}, 'app'), '0|6|0', 'as they should be');
 is(ask(q{SELECT count(*) FROM contexts WHERE (SELECT count(*) FROM flag_evaluate_all(context)) = (SELECT count(*) FROM pgcache.flags WHERE environment = 'default')}), scalar(@contexts), 'also for all flags at once');
 is(ask(q{SELECT count(*) FROM contexts, flag_explain('rules', context) e, flag_variant('rules', context) v
-	WHERE coalesce(length(context::text) < 1000000, true) AND e ->> 'enabled' = v.enabled::text AND e ->> 'reason' = v.reason AND e ->> 'errorCode' IS NOT DISTINCT FROM v.error_code}, 'admin'), @contexts - 5, 'and explained');
+	WHERE e ->> 'enabled' = v.enabled::text AND e ->> 'reason' = v.reason AND e ->> 'errorCode' IS NOT DISTINCT FROM v.error_code}, 'admin'), scalar(@contexts), 'and explained');
 is(ask(q{SELECT flag_enabled(repeat('x', 5000000)), (flag_variant(repeat('x', 5000000))).error_code, flag_enabled_for('f', repeat('x', 5000000)), flag_enabled(''), flag_enabled(NULL, NULL, NULL), flag_enabled_for(NULL, NULL, true), (flag_variant(NULL, NULL, NULL)).error_code}, 'app'),
 	'f|FLAG_NOT_FOUND|f|f||t|FLAG_NOT_FOUND', 'so are names and ids');
 like(outcome('app', q{SET statement_timeout = '200ms'; SELECT count(flag_enabled('rules', context)) FROM contexts, generate_series(1, 1000000)}), qr/57014/, 'an evaluation can be cancelled');
+
+ask(q{CREATE DATABASE kanji ENCODING 'EUC_JP' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'});
+is($server->safe_psql('kanji', q{SET client_encoding = UTF8; CREATE EXTENSION pgcache; SELECT flag_set(U&'\65E5', true, 100, 'userId'); SELECT flag_strategy_add(U&'\65E5', constraints => U&'[{"contextName": "userId", "operator": "REGEX", "value": "^\6F22+$"}]') IS NULL;
+		SELECT flag_enabled(U&'\65E5', jsonb_build_object('userId', repeat(U&'\6F22', 5000))), substr(flag_explain(U&'\65E5', jsonb_build_object('userId', repeat(U&'\6F22', 5000))) #>> '{strategies,0,rollout,value}', 1, 2) = U&'\6F22\6F22'}), "\nf\nt|t", 'in another encoding');
+like(($server->psql('kanji', q{SET client_encoding = UTF8; SELECT flag_set(repeat(U&'\65E5', 200))}, extra_params => [ '-v', 'VERBOSITY=verbose' ]))[2], qr/ERROR:  22023: the name of a flag is 400 bytes long/, 'messages too');
 
 note 'all answers agree';
 

@@ -71,11 +71,11 @@ note 'what compares can find';
 
 my ($one, $other) = (session(), session());
 is_right($one, 'all is right');
-ask('ALTER TABLE pgcache.flags DISABLE TRIGGER flags_changed');
+ask('ALTER TABLE pgcache.flags DISABLE TRIGGER flags_changing, DISABLE TRIGGER flags_changed');
 is_right($one, 'still');
 ask($off);
 cmp_ok($one->query_safe($wrong), '>', 0, 'what nobody was told is found to be wrong');
-ask('ALTER TABLE pgcache.flags ENABLE ALWAYS TRIGGER flags_changed');
+ask('ALTER TABLE pgcache.flags ENABLE ALWAYS TRIGGER flags_changing, ENABLE ALWAYS TRIGGER flags_changed');
 is_right($one, 'and is read with the next message');
 ask($on);
 
@@ -190,7 +190,14 @@ is(ask('SELECT count(*) FROM seen'), 13, 'triggers look at flags while they chan
 is(ask(q{SELECT string_agg(DISTINCT step, ', ') FROM seen WHERE wrong > 0}), '', 'they see what their snapshot sees');
 $one->query_safe(q{DELETE FROM seen; SELECT count(*) FROM wrong_now; UPDATE pgcache.flags SET enabled = noted(NOT enabled)});
 is(ask(q{SELECT count(*), sum(wrong) FROM seen WHERE step = 'amid'}), '3|0', 'and so does a function amid the statement');
-ask('DROP FUNCTION look() CASCADE; DROP FUNCTION noted(boolean); DROP TABLE seen');
+ask(q{CREATE FUNCTION counted(x boolean) RETURNS boolean LANGUAGE plpgsql AS $$
+	BEGIN
+		PERFORM set_config('test.wrong', (current_setting('test.wrong')::int + (SELECT count(*) FROM wrong_now))::text, false);
+		RETURN x;
+	END $$});
+$one->query_safe(q{SET test.wrong = 0; SELECT count(*) FROM wrong_now; UPDATE pgcache.flags SET enabled = counted(NOT enabled) RETURNING counted(true)});
+is($one->query_safe('SHOW test.wrong'), 0, 'and one that writes nothing itself');
+ask('DROP FUNCTION look() CASCADE; DROP FUNCTION noted(boolean), counted(boolean); DROP TABLE seen');
 ask(q{UPDATE pgcache.flags SET enabled = true});
 
 # Within one call, with ends of transactions and triggers that wait for them.

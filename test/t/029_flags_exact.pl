@@ -117,6 +117,19 @@ $one->query_safe('COMMIT');
 ask($off);
 is($one->query_safe('FETCH kept'), 't', 'a cursor that outlives its transaction stays with what it saw');
 $one->query_safe('CLOSE kept');
+ask($on);
+is($one->query_safe(qq{BEGIN; DECLARE old CURSOR FOR SELECT flag_enabled('f') FROM generate_series(1, 9); FETCH old; $off; FETCH old; SELECT flag_enabled('f'); COMMIT}),
+	"t\nt\nf", 'what is read for a cursor after an own change does not serve the next statement');
+
+# Without triggers, as a restore may do it: only the table's own message tells.
+ask($on);
+is($one->query_safe(q{SELECT flag_enabled('f')}), 't', 'the flag is on');
+$one->query_safe('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM pg_am');
+ask('ALTER TABLE pgcache.flags DISABLE TRIGGER USER');
+ask($off);
+ask('ALTER TABLE pgcache.flags ENABLE TRIGGER USER, ENABLE ALWAYS TRIGGER flags_changing, ENABLE ALWAYS TRIGGER flags_changed, ENABLE ALWAYS TRIGGER flags_truncated');
+is($one->query_safe(q{SELECT flag_enabled('f')}), 't', 'a change by a restore is not seen by an old snapshot');
+is($one->query_safe(q{COMMIT; SELECT flag_enabled('f')}), 'f', 'but by the next one');
 
 # Of two snapshots that end at the same id, the older one has more in progress below it.
 ask($on);

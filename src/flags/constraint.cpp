@@ -139,11 +139,10 @@ std::string_view without_blanks(std::string_view text) noexcept {
 
 std::optional<double> parse_number(std::string_view text) noexcept {
   text = without_blanks(text);
-  // from_chars takes no plus, but words for infinity and for what is no number.
+  // from_chars takes no plus, but infinity.
   const bool has_plus = text.starts_with('+');
   if (has_plus) text.remove_prefix(1);
-  if (text.find_first_not_of("0123456789+-.eE") != std::string_view::npos || (has_plus && text.starts_with('-')))
-    return std::nullopt;
+  if (has_plus && text.starts_with('-')) return std::nullopt;
   double number = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
   if (error != std::errc{} || end != text.data() + text.size() || !std::isfinite(number)) return std::nullopt;

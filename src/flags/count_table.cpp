@@ -69,7 +69,7 @@ CountTable::Place& CountTable::make(uint32_t set, const CountKey& key) noexcept 
   place.database = key.database;
   place.table = key.table;
   place.variant_bytes = std::min(key.variant.size(), kLongestCounted);
-  std::memcpy(place.variant, key.variant.data(), place.variant_bytes);
+  std::copy_n(key.variant.begin(), place.variant_bytes, place.variant);
   return place;
 }
 

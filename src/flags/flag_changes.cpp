@@ -30,16 +30,11 @@ namespace {
 bool has_changed_flags = false;  // in this transaction, perhaps in a part that was rolled back
 std::optional<uint32_t> announced;
 
-bool has_transaction_id() { return FullTransactionIdIsValid(GetTopFullTransactionIdIfAny()); }
-
 void at_end(XactEvent event, void*) {
   switch (event) {
     case XACT_EVENT_PRE_COMMIT:
-      if (std::exchange(has_changed_flags, false) && has_transaction_id())
-        announced = announce_flag_change(GetTopFullTransactionIdIfAny());
-      break;
-    case XACT_EVENT_PRE_PREPARE:
-      if (has_changed_flags && has_transaction_id()) note_flag_change(GetTopFullTransactionIdIfAny());
+      if (std::exchange(has_changed_flags, false) && TransactionIdIsValid(GetTopTransactionIdIfAny()))
+        announced = announce_flag_change(GetTopTransactionIdIfAny());
       break;
     case XACT_EVENT_PREPARE:
     case XACT_EVENT_ABORT:

@@ -5,11 +5,13 @@
 #include "flags/flag_tables.hpp"
 #include "flags/shared_flags.hpp"
 #include "pg/compat.hpp"
+#include "pg/transactions.hpp"
 
 extern "C" {
 #include "access/parallel.h"
 #include "access/transam.h"
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
 }
@@ -43,6 +45,10 @@ struct Generation {
 Generation generations[4];
 uint64_t uses = 0;
 uint64_t messages = 0;
+
+// Whatever has been heard of has a smaller full transaction id, unless something was heard since.
+uint64_t heard_below = 0;
+bool has_heard = true;
 
 // The last answer, until a message comes.
 FlagSet* served = nullptr;
@@ -83,6 +89,7 @@ bool serves(const Generation& generation, const View& view, bool sees_change_in_
 void close_generations(Datum, Oid relation) {
   if (OidIsValid(relation) && std::find(std::begin(tables), std::end(tables), relation) == std::end(tables)) return;
   ++messages;
+  has_heard = true;
   served = nullptr;
   for (Generation& generation : generations) {
     generation.is_open = generation.is_open_here = false;
@@ -112,13 +119,20 @@ Generation& place_for_generation() {
   return place;
 }
 
+// Whether every commit that has been heard of is visible to the snapshot; may be false where it is.
+bool has_seen_all(Snapshot snapshot) {
+  if (RecoveryInProgress()) return false;
+  if (std::exchange(has_heard, false)) heard_below = U64FromFullTransactionId(ReadNextFullTransactionId());
+  return heard_below <= pg::widened(snapshot->xmin);
+}
+
 Generation& read_generation(Snapshot snapshot, const View& view) {
   served = nullptr;
   Generation& generation = place_for_generation();
   for (size_t i = 0; i < kFlagTables; ++i) tables[i] = flag_table(static_cast<FlagTable>(i));
   const uint64_t heard = messages;
-  const bool may_be_open = has_seen_all_flag_changes(snapshot) || is_latest(view);
   const bool may_be_open_here = view.command == GetCurrentCommandId(false);
+  const bool may_be_open = (may_be_open_here && has_seen_all(snapshot)) || is_latest(view);
   FlagSet* set = load_flags(snapshot, environment_setting());
   MemoryContextSetParent(set->context, TopMemoryContext);
   const bool is_undisturbed = heard == messages;

@@ -13,8 +13,8 @@
 //    rollback. Such a message closes all generations.
 //
 //  - A generation that is read with an old snapshot must not be open: the message about what it lacks has been
-//    heard already. So it is open only if the snapshot has seen all flag changes that there were when the messages
-//    were heard: the newest is below its xmin; or else the latest snapshot is the same one.
+//    heard already. So it is open only if the snapshot has seen all transactions that there were when a message
+//    was heard last, and all that its own has done; or else if the latest snapshot is the same one.
 //
 //  - A commit is visible some moments before its messages are there. Who changes flags announces that before the
 //    commit, and finishes it after its messages are sent; meanwhile open generations do not serve snapshots that

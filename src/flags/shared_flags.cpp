@@ -5,11 +5,9 @@
 #include "pg/lwlocks.hpp"
 #include "pg/preload.hpp"
 #include "pg/shared_memory.hpp"
-#include "pg/transactions.hpp"
 
 extern "C" {
 #include "access/transam.h"
-#include "access/xlog.h"
 #include "utils/snapmgr.h"
 }
 
@@ -24,7 +22,6 @@ struct alignas(64) SharedFlags {
   uint64_t announced;
   uint64_t finished;
   int64_t warned_at;                // relaxed
-  uint64_t newest;                  // of all changes, a full transaction id; 0: not known yet
   uint32_t unlisted;                // changes that found no place in the list
   TransactionId changes[kChanges];  // that are announced and not finished; invalid ones are free
 };
@@ -82,9 +79,7 @@ bool flags_are_shared() { return shared != nullptr; }
 
 // The list is written before the count, and cleared before it: who sees equal counts need not look into the list, and
 // who does not find a change there any more finds its messages.
-uint32_t announce_flag_change(FullTransactionId full) {
-  const TransactionId transaction = XidFromFullTransactionId(full);
-  note_flag_change(full);
+uint32_t announce_flag_change(TransactionId transaction) {
   uint32_t number = 0;
   for (; number < kChanges; ++number) {
     TransactionId free = InvalidTransactionId;
@@ -101,21 +96,6 @@ void finish_flag_change(uint32_t number) {
   else
     engine::atomic(shared->changes[number]).store(InvalidTransactionId);
   engine::atomic(shared->finished).fetch_add(1);
-}
-
-void note_flag_change(FullTransactionId transaction) {
-  const uint64_t number = U64FromFullTransactionId(transaction);
-  uint64_t newest = engine::load_relaxed(shared->newest);
-  while (newest < number && !engine::atomic(shared->newest).compare_exchange_weak(newest, number)) {
-  }
-}
-
-// At the server's start transactions may be prepared that have changed flags, so all that there were until now may
-// have.
-bool has_seen_all_flag_changes(Snapshot snapshot) {
-  if (RecoveryInProgress()) return false;
-  if (engine::load_acquire(shared->newest) == 0) note_flag_change(ReadNextFullTransactionId());
-  return engine::load_acquire(shared->newest) < pg::widened(snapshot->xmin);
 }
 
 // In this order: who is counted as announced only after the first reading cannot make the two equal.

@@ -8,7 +8,6 @@
 #include "pg/postgres.hpp"
 
 extern "C" {
-#include "access/transam.h"
 #include "utils/snapshot.h"
 }
 
@@ -32,12 +31,8 @@ inline void require_flags() {
 
 // Commits that change flags: announced before anybody can see them, finished after their messages are in the queue of
 // every session. The number is what to finish.
-uint32_t announce_flag_change(FullTransactionId transaction);
+uint32_t announce_flag_change(TransactionId transaction);
 void finish_flag_change(uint32_t number);
-// Also of those whose commit is not announced, because they are prepared.
-void note_flag_change(FullTransactionId transaction);
-// Whether every change of which a message may have been heard is visible to the snapshot; may be false where it is.
-bool has_seen_all_flag_changes(Snapshot snapshot);
 // Whether the snapshot sees one that is not finished. Of all others that it sees, the messages are in the queue.
 bool sees_flag_change_in_flight(Snapshot snapshot);
 

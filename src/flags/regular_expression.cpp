@@ -26,29 +26,45 @@ bool has_memory_for(const RegularExpression& expression, Work work) noexcept {
   }
 }
 
-std::string pattern_of(std::span<const std::string_view> literals, Anchor anchor) {
-  std::string pattern = anchor == Anchor::start ? "\\A(?:" : "(?:";
-  for (const std::string_view& literal : literals) {
-    if (&literal != literals.data()) pattern += '|';
-    pattern += re2::RE2::QuoteMeta(re2::StringPiece(literal.data(), literal.size()));
+// Bytes as the characters of Latin-1, in UTF-8. RE2's own mode for these loses its way where alternatives begin with
+// the same character outside ASCII.
+std::string as_utf8(std::string_view bytes) {
+  std::string text;
+  for (const char byte : bytes) {
+    const auto character = static_cast<unsigned char>(byte);
+    if (character >= 0x80) text += static_cast<char>(0xC0 | character >> 6);
+    text += static_cast<char>(character < 0x80 ? character : 0x80 | (character & 0x3F));
   }
-  return pattern += anchor == Anchor::end ? ")\\z" : ")";
+  return text;
+}
+
+std::string in_utf8(const RegularExpression& expression, std::string_view text) {
+  return expression.is_utf8 ? std::string(text) : as_utf8(text);
+}
+
+std::string pattern_of(const RegularExpression& expression) {
+  if (expression.literals.empty()) return in_utf8(expression, expression.pattern);
+  std::string pattern = expression.anchor == Anchor::start ? "\\A(?:" : "(?:";
+  for (const std::string_view& literal : expression.literals) {
+    if (&literal != expression.literals.data()) pattern += '|';
+    pattern += re2::RE2::QuoteMeta(in_utf8(expression, literal));
+  }
+  return pattern += expression.anchor == Anchor::end ? ")\\z" : ")";
 }
 
 void compile(RegularExpression& expression) noexcept {
   if (expression.compiled != nullptr) return;
   has_memory_for(expression, [&] {
     re2::RE2::Options options;
-    options.set_encoding(expression.is_utf8 ? re2::RE2::Options::EncodingUTF8 : re2::RE2::Options::EncodingLatin1);
     options.set_case_sensitive(!expression.ignores_case);
     options.set_log_errors(false);
     options.set_max_mem(expression.literals.empty() ? kMostMemory : kMostMemoryOfLiterals);
-    if (expression.literals.empty())
-      expression.compiled =
-          new re2::RE2(re2::StringPiece(expression.pattern.data(), expression.pattern.size()), options);
-    else
-      expression.compiled = new re2::RE2(pattern_of(expression.literals, expression.anchor), options);
+    expression.compiled = new re2::RE2(pattern_of(expression), options);
   });
+}
+
+bool occurs_in(const re2::RE2& expression, std::string_view text) {
+  return expression.Match(re2::StringPiece(text.data(), text.size()), 0, text.size(), re2::RE2::UNANCHORED, nullptr, 0);
 }
 
 }  // namespace
@@ -59,8 +75,7 @@ bool matches(RegularExpression& expression, std::string_view text) noexcept {
   if (expression.compiled == nullptr || !expression.compiled->ok()) return false;
   bool found = false;
   has_memory_for(expression, [&] {
-    found = expression.compiled->Match(re2::StringPiece(text.data(), text.size()), 0, text.size(), re2::RE2::UNANCHORED,
-                                       nullptr, 0);
+    found = occurs_in(*expression.compiled, expression.is_utf8 ? text : std::string_view(as_utf8(text)));
   });
   return found;
 }
@@ -71,6 +86,10 @@ std::string_view problem_of(RegularExpression& expression, std::span<char> buffe
   const std::string& error = expression.compiled->error();
   const size_t size = std::min(error.size(), buffer.size());
   std::copy_n(error.data(), size, buffer.data());
+  // What is not of the caller's encoding.
+  if (!expression.is_utf8)
+    std::replace_if(
+        buffer.begin(), buffer.begin() + static_cast<ptrdiff_t>(size), [](char c) { return (c & 0x80) != 0; }, '?');
   return {buffer.data(), size};
 }
 

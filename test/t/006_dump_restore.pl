@@ -60,7 +60,7 @@ like($text, qr/^CREATE EXTENSION IF NOT EXISTS pgcache WITH SCHEMA caching;$/m, 
 unlike($text, qr/CREATE (?:FUNCTION|VIEW|TABLE) (?:caching|pgcache)\./, 'none of its objects');
 unlike($text, qr/CREATE SCHEMA pgcache\b/, 'nor its schema');
 unlike($text, qr/not for the dump|secret/, 'nothing cached');
-unlike($text, qr/^COPY (?:caching|pgcache)\.(?!matview_schedules )/m, 'none of its tables but the schedules');
+unlike($text, qr/^COPY (?:caching|pgcache)\.(?!matview_schedules |flags |flag_)/m, 'none of its tables but the schedules and flags');
 like($text, qr/^GRANT ALL ON FUNCTION caching\.cache_get\(key text\) TO app;$/m, 'what was granted');
 unlike($text, qr/TO PUBLIC/, 'nothing for everybody');
 

@@ -255,6 +255,15 @@ TEST(FlagConstraint, StrIgnoresTheCaseOfUnicode) {
   }
 }
 
+// Also where values begin alike.
+TEST(FlagConstraint, StrIgnoresTheCaseOfBytesThatBeginAlike) {
+  for (int byte = 1; byte < 256; ++byte) {
+    const std::string letter(1, static_cast<char>(byte));
+    const ConstraintText text{"it", Operator::str_starts_with, "", {letter, letter + "sr"}, false, true};
+    EXPECT_EQ(passes_text(text, letter + "xyz", false), true) << byte;
+  }
+}
+
 // In what is no UTF-8, a byte is a letter of Latin-1.
 TEST(FlagConstraint, StrIgnoresTheCaseOfBytesElsewhere) {
   for (const Operator op : {Operator::str_starts_with, Operator::str_ends_with, Operator::str_contains}) {

@@ -57,17 +57,6 @@ SELECT rate_limit_reset('login:203.0.113.9') >= 0 AS fresh;
 SELECT allowed, remaining, retry_after FROM rate_limit('login:203.0.113.9', 3, '1 minute', cost => 3);
 SELECT allowed, remaining, retry_after < '21 seconds' AS soon, reason FROM rate_limit('login:203.0.113.9', 3, '1 minute');
 
-\echo '-- A feature flag: a quarter of all users, and all customers of a plan; a rollback takes it back.'
-SELECT flag_delete('new_checkout') IS NOT NULL AS fresh;
-SELECT flag_set('new_checkout', enabled => true, rollout => 25);
-SELECT flag_strategy_add('new_checkout', constraints => '[{"contextName": "plan", "operator": "IN", "values": ["team"]}]') > 0 AS added;
-SELECT flag_enabled('new_checkout', '{"userId": "42", "plan": "team"}'), flag_enabled_for('new_checkout', '42');
-BEGIN;
-SELECT flag_kill('new_checkout');
-SELECT flag_enabled('new_checkout', '{"userId": "42", "plan": "team"}');
-ROLLBACK;
-SELECT flag_enabled('new_checkout', '{"userId": "42", "plan": "team"}');
-
 \echo '-- A materialized view that refreshes itself.'
 CREATE MATERIALIZED VIEW app.revenue AS SELECT customer, sum(total) FROM app.orders GROUP BY customer WITH NO DATA;
 CREATE UNIQUE INDEX ON app.revenue (customer);

@@ -4,11 +4,35 @@
 
 #include <algorithm>
 #include <string>
+#include <unordered_map>
 #include <utility>
 
 namespace pgcache::flags {
 
+struct CompiledExpression {
+  CompiledExpression(const std::string& pattern, const re2::RE2::Options& options) : expression(pattern, options) {}
+
+  re2::RE2 expression;
+  size_t users = 0;
+};
+
 namespace {
+
+// By pattern, after a letter that says whether case counts, and one for what may take more memory.
+using Compiled = std::unordered_map<std::string, CompiledExpression>;
+
+constexpr size_t kMostUnused = 1'000;
+
+Compiled& all_compiled() {
+  static Compiled compiled;
+  return compiled;
+}
+
+size_t unused = 0;  // of them
+
+void drop_unused() {
+  std::erase_if(all_compiled(), [](const auto& it) { return it.second.users == 0; });
+}
 
 // Of an expression as it is written; a list of literals may need more.
 constexpr int64_t kMostMemory = 1 << 20;
@@ -52,6 +76,11 @@ std::string pattern_of(const RegularExpression& expression) {
   return pattern += expression.anchor == Anchor::end ? ")\\z" : ")";
 }
 
+std::string key_of(const RegularExpression& expression, const std::string& pattern) {
+  std::string key{expression.ignores_case ? 'i' : 'c', expression.literals.empty() ? 'e' : 'l'};
+  return key += pattern;
+}
+
 void compile(RegularExpression& expression) noexcept {
   if (expression.compiled != nullptr) return;
   has_memory_for(expression, [&] {
@@ -59,7 +88,11 @@ void compile(RegularExpression& expression) noexcept {
     options.set_case_sensitive(!expression.ignores_case);
     options.set_log_errors(false);
     options.set_max_mem(expression.literals.empty() ? kMostMemory : kMostMemoryOfLiterals);
-    expression.compiled = new re2::RE2(pattern_of(expression), options);
+    const std::string pattern = pattern_of(expression);
+    const auto [found, is_new] = all_compiled().try_emplace(key_of(expression, pattern), pattern, options);
+    if (!is_new && found->second.users == 0) --unused;
+    ++found->second.users;
+    expression.compiled = &found->second;
   });
 }
 
@@ -72,18 +105,18 @@ bool occurs_in(const re2::RE2& expression, std::string_view text) {
 bool matches(RegularExpression& expression, std::string_view text) noexcept {
   if (text.size() > kLongestText) return false;
   compile(expression);
-  if (expression.compiled == nullptr || !expression.compiled->ok()) return false;
+  if (expression.compiled == nullptr || !expression.compiled->expression.ok()) return false;
   bool found = false;
   has_memory_for(expression, [&] {
-    found = occurs_in(*expression.compiled, expression.is_utf8 ? text : std::string_view(as_utf8(text)));
+    found = occurs_in(expression.compiled->expression, expression.is_utf8 ? text : std::string_view(as_utf8(text)));
   });
   return found;
 }
 
 std::string_view problem_of(RegularExpression& expression, std::span<char> buffer) noexcept {
   compile(expression);
-  if (expression.compiled == nullptr || expression.compiled->ok()) return {};
-  const std::string& error = expression.compiled->error();
+  if (expression.compiled == nullptr || expression.compiled->expression.ok()) return {};
+  const std::string& error = expression.compiled->expression.error();
   const size_t size = std::min(error.size(), buffer.size());
   std::copy_n(error.data(), size, buffer.data());
   // What is not of the caller's encoding.
@@ -95,9 +128,12 @@ std::string_view problem_of(RegularExpression& expression, std::span<char> buffe
 
 void release_all(RegularExpression* first) noexcept {
   for (; first != nullptr; first = first->next) {
-    delete first->compiled;
-    first->compiled = nullptr;
+    CompiledExpression* compiled = std::exchange(first->compiled, nullptr);
+    if (compiled != nullptr && --compiled->users == 0) ++unused;
   }
+  if (unused <= kMostUnused) return;
+  drop_unused();
+  unused = 0;
 }
 
 }  // namespace pgcache::flags

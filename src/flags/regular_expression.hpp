@@ -4,23 +4,22 @@
 #include <span>
 #include <string_view>
 
-namespace re2 {
-class RE2;
-}
-
 namespace pgcache::flags {
+
+struct CompiledExpression;
 
 enum class Anchor : unsigned char { none, start, end };
 
-// Compiled when it is first used; the memory for that is RE2's own, and release_all gives it back. Where there is none,
-// *lacks_memory is set, and what was answered means nothing.
+// Compiled when it is first used, in memory of RE2's own. release_all lets go of it; it is kept for the next one that
+// is written alike, because flags are read anew whenever one has changed, as long as not too many are kept. Where there
+// is no memory, *lacks_memory is set, and what was answered means nothing. For one thread.
 struct RegularExpression {
   std::string_view pattern;                    // in RE2's syntax; or else
   std::span<const std::string_view> literals;  // one of these, where `anchor` says
   Anchor anchor;
   bool ignores_case;
   bool is_utf8;  // else each byte is a character
-  re2::RE2* compiled;
+  CompiledExpression* compiled;
   bool* lacks_memory;
   RegularExpression* next;  // in the list of those that release_all goes through
 };
